@@ -54,6 +54,10 @@ def test_messages_name_the_remedy(
     (tmp_path / "runs" / "r").mkdir(parents=True)
     (tmp_path / "runs" / "r" / "config.json").write_text('{"trainer": {}}')
     fails(["pairs", "train", "--resume", "r", "trainer.steps=9"], capsys, "takes no others", "--init-from")
+    for number in range(12):
+        (tmp_path / "runs" / f"s{number:02}").mkdir()
+        (tmp_path / "runs" / f"s{number:02}" / "config.json").write_text("{}")
+    fails(["pairs", "train", "--resume", "x"], capsys, "no run 'x'", "runs: 5 others, s04, s05, s06", "s11")
     fails(["pairs", "train", "set-nett"], capsys, "no recipe 'pairs/set-nett'", "did you mean: pairs/set-net")
     fails(["pairs", "train", "set-net", "--preset", "large"], capsys, "no preset 'large'", "presets: tiny")
     fails(["pairs", "train", "set-net", "trainer.stepz=3"], capsys, "trainer.stepz is not a setting", "try: steps")

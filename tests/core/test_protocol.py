@@ -142,6 +142,15 @@ def test_twins_come_one_a_seed() -> None:
         table(features_by_name={"trained": trained[:50], "random-init": twins})
 
 
+def test_rows_without_a_label_are_counted_apart() -> None:
+    labels, trained, twins = data()
+    some, holes = np.array(labels, np.float64), trained.copy()
+    some[5:25] = np.nan
+    holes[[3, 7]] = np.nan  # the second has no label either
+    result = table(features_by_name={"trained": holes, "random-init": twins}, labels=some)
+    assert (result.rows_used, result.rows_left_out, result.rows_unlabelled) == (99, 2, 19)
+
+
 def test_rows_that_one_set_lacks_are_left_out_of_all() -> None:
     _labels, trained, twins = data()
     holes = trained.copy()

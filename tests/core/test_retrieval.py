@@ -27,6 +27,19 @@ def probe() -> RetrievalProbe:
     return RetrievalProbe(RetrievalProbeConfig())
 
 
+def test_rows_without_a_label_are_neither_queries_nor_items() -> None:
+    """As if they were not there: a twin of the query without a label is no wrong hit, and asks nothing."""
+    features = np.concatenate([FEATURES, FEATURES[4:5], FEATURES[4:5]])
+    labels = np.asarray([*LABELS, np.nan, np.nan])
+    split = ProbeSplit(train=np.asarray([0, 1, 2, 3, 6]), test=np.asarray([4, 5, 7]))
+    scores = probe().score(features, labels, CLASS, split, 0)
+    assert dict(scores) == dict(probe().score(FEATURES, LABELS, CLASS, SPLIT, 0))
+    assert scores.rows is not None
+    assert scores.rows.tolist() == [4]
+    ignored = TargetSpec("c", "class", ignore=-1)
+    assert dict(probe().score(features, np.asarray([*LABELS, -1, -1]), ignored, split, 0)) == dict(scores)
+
+
 def test_by_hand() -> None:
     """The query at 5 degrees, class 1: items 1 and 0 are equally near (the later one first), then 2 and 3."""
     scores = probe().score(FEATURES, LABELS, CLASS, SPLIT, 0)

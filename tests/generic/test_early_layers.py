@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from repcore import registry
 from repcore.embedding.inference import InferenceOptions, embed_rows
 from repcore.errors import ConfigError
+from repcore.reporting import LogReporter
+from repcore.training.run import start_run
+from tests.core.test_toy_path import run
 from tests.generic.domains import PROGRESS, batch_of, parts_of
 
 KINDS = ["molecules", "audio", "graphs", "clouds", "films"]
@@ -47,6 +54,31 @@ def test_rows_of_a_layer_are_its_means_cut_to_the_first_numbers(kind: str, layer
     cut = early.vectors[:, :6]
     np.testing.assert_allclose(short, cut / np.linalg.norm(cut, axis=1, keepdims=True), atol=1e-5)
     assert whole.vectors.shape[1] == parts.encoder.dim
+
+
+def test_the_width_that_is_said_is_the_width_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = parts_of("graphs", "objective=generic/vicreg", "trainer.steps=1")
+    start_run(registry.default(), parts, LogReporter(), root=tmp_path, name="r", device="cpu")
+    words = ["embed", "r", "graphs/motifs", "--read", "size=12"]
+    for number, options in enumerate((["--layer", "1"], ["--layer", "1", "--dim", "5"], [])):
+        assert run([*words, *options, "-o", f"{number}.npz"]) == 0
+        width = np.load(f"{number}.npz")["embeddings"].shape[1]
+        assert f"embeddings of width {width} in {number}.npz" in capsys.readouterr().out
+        assert run([*words, *options, "-o", f"{number}.npz", "--overwrite", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["dim"] == width
+    assert width == parts.encoder.dim != parts.encoder.token_width()  # a layer is of another width
+    for command in (words, ["fit", "clusters", "r", "graphs/motifs"]):
+        assert run([*command, "--layer", "-1", "-o", "n.npz"]) == 2
+        assert "'--layer': -1 is not in the range x>=0" in capsys.readouterr().err
+
+
+def test_a_layer_below_zero_is_told_the_layers_that_exist() -> None:
+    parts = parts_of("molecules", "objective=generic/vicreg")
+    with pytest.raises(ConfigError, match=rf"no layer -1\n.*0 \(embedding output\) to {len(parts.encoder.layers)}"):
+        embed_rows(parts.encoder, parts.preprocessor, parts.reader, InferenceOptions(layer=-1), rows=parts.train[:2])
 
 
 def test_more_numbers_than_there_are_is_an_error() -> None:

@@ -19,6 +19,7 @@ from repcore_generic.estimators.anomaly import GaussianAnomaly
 from repcore_generic.estimators.clusters import Clusters
 from repcore_generic.estimators.codes import SparseCodes
 from repcore_generic.estimators.discover import LabelShift
+from repcore_generic.estimators.gaussian import conformal_threshold, fewest_calibrated
 from repcore_generic.estimators.sampling import EvenSample, place_of
 from repcore_generic.estimators.shift_controls import DomainClassifier
 from sklearn.metrics import roc_auc_score
@@ -203,6 +204,39 @@ def test_clusters_of_directions() -> None:
         Clusters(ClustersConfig(clusters=200)).fit(batches(centres[owner]))
 
 
+def test_copies_are_no_clusters_and_cosines_stay_below_one() -> None:
+    rng = np.random.default_rng(0)
+    kinds = rng.normal(size=(3, 6))
+    with pytest.raises(DataError, match="all feature vectors are equal"):
+        Clusters(ClustersConfig()).fit(batches(np.repeat(kinds[:1], 50, 0)))
+    copies = np.repeat(kinds, 20, 0)
+    with pytest.warns(UserWarning, match="60 items have 3 different directions: 3 clusters, not 8"):
+        found = Clusters(ClustersConfig()).fit(batches(copies))
+    scored = found.apply(whole(copies))
+    assert len(set(scored["cluster"])) == 3
+    assert scored["cosine"].max() <= 1
+    assert 0 <= found.inertia < 1e-6
+    with pytest.raises(DataError, match=r"5 clusters of vectors with 3 different directions\n[\s\S]*clusters=3"):
+        Clusters(ClustersConfig(clusters=5)).fit(batches(copies))
+
+
+def test_a_threshold_that_nothing_can_pass_is_said_at_fit_and_at_apply() -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 4))
+    found = GaussianAnomaly(GaussianAnomalyConfig(probability=0.999, neighbours=500))
+    words = r"threshold is infinite.* were held out, probability=0.999 needs 999 \(about 4,995 normal items in all\)"
+    with (
+        pytest.warns(UserWarning, match=words),
+        pytest.warns(UserWarning, match=r"neighbours=500 of (\d+) .*all \1 are"),
+    ):
+        found.fit(batches(rows))
+    with pytest.warns(UserWarning, match=words):
+        assert not found.apply(whole(rows))["anomaly"].any()
+    for probability in (0.5, 0.9, 0.95, 0.99):
+        needed = fewest_calibrated(probability)
+        assert np.isfinite(conformal_threshold(np.arange(needed), probability))
+        assert np.isinf(conformal_threshold(np.arange(needed - 1), probability))
+
+
 def test_an_even_sample_is_even_and_ids_keep_their_place() -> None:
     kept = np.zeros(1000)
     for seed in range(200):
@@ -262,7 +296,19 @@ def test_fit_and_apply_from_the_command_line(
     assert run(["fit", "clusters", "runs/r", "pairs/blobs", "clusters=4", "-o", "groups"]) == 0
     assert run(["apply", "groups", "pairs/blobs", "-o", "groups.csv", "--report", str(page)]) == 2
     assert "nothing to show on a page" in capsys.readouterr().err
-    (tmp_path / "detector" / "state.safetensors").write_bytes(b"damaged")
+    state = tmp_path / "detector" / "state.safetensors"
+    whole_state = state.read_bytes()
+    state.write_bytes(whole_state[:-1] + bytes([whole_state[-1] ^ 1]))  # another number, still a readable file
+    assert run(["apply", "detector", "pairs/blobs", "-o", "again.csv"]) == 2
+    assert "state.safetensors is not the file that was fitted" in capsys.readouterr().err
+    notes = tmp_path / "detector" / "estimator.json"
+    record = json.loads(notes.read_text(encoding="utf-8"))
+    del record["state_sha256"]  # of a version that had none
+    notes.write_text(json.dumps(record), encoding="utf-8")
+    state.write_bytes(whole_state)
+    assert run(["apply", "detector", "pairs/blobs", "-o", "earlier.csv"]) == 0
+    assert (tmp_path / "earlier.csv").read_text() == (tmp_path / "scores.csv").read_text()
+    state.write_bytes(b"damaged")
     assert run(["apply", "detector", "pairs/blobs", "-o", "again.csv"]) == 2
     assert "damaged estimator" in capsys.readouterr().err
 

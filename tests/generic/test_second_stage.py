@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -128,11 +130,20 @@ def test_clusters_of_an_estimator_are_taken_on_its_own_model(
     if run(arguments) != 0:
         arguments = [one for one in arguments if one not in ("--read", "limit=60")]
         assert run(arguments) == 0, capsys.readouterr().err
-    parts = molecules("objective=generic/mlcd", "objective.clusters=groups", init_from=tmp_path / "first" / "model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # the model that the clusters were fitted on: nothing to warn of
+        parts = molecules("objective=generic/mlcd", "objective.clusters=groups", init_from=tmp_path / "first" / "model")
     assert len(parts.objective.centres) == 12
     vectors = parts.encoder.eval()(batch_of(parts)).pooled
     nearest = (torch.nn.functional.normalize(vectors, dim=1) @ parts.objective.centres.T).argmax(1)
     assert (nearest == parts.objective._labels_of(batch_of(parts))[:, 0]).all()
+    with pytest.warns(UserWarning, match="fitted on another model than this run begins from"):
+        molecules("objective=generic/mlcd", "objective.clusters=groups", "trainer.seed=5")
+    notes = tmp_path / "groups" / "estimator.json"
+    record = json.loads(notes.read_text(encoding="utf-8"))
+    notes.write_text(json.dumps(record | {"features": {"pool": None, "layer": 1}}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="was fitted on layer 1 of the encoder"):
+        molecules("objective=generic/mlcd", "objective.clusters=groups", init_from=tmp_path / "first" / "model")
     with pytest.raises(ConfigError, match=r"clusters of embeddings of width 96 .*this run's encoder gives 48"):
         molecules("objective=generic/mlcd", "objective.clusters=groups", "encoder.hidden_width=16")
 

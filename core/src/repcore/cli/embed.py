@@ -52,7 +52,9 @@ OF_ROWS = ("layer", "dim", "normalise", "windows")
     "--tokens", metavar="NAME", help="With --level of elements: tokens or readout of the encoder, such as all."
 )
 @click.option("--format", help="Format of the files in a FOLDER, by name or suffix; npz by default.")
-@click.option("--layer", type=int, help="Pool the tokens of this layer (0 = embedding output) and stop there.")
+@click.option(
+    "--layer", type=click.IntRange(min=0), help="Pool the tokens of this layer (0 = embedding output) and stop there."
+)
 @click.option("--dim", type=click.IntRange(min=1), help="Keep the first DIM numbers of each embedding.")
 @work_options
 @click.option("--normalise", is_flag=True, help="Scale every embedding to unit length.")
@@ -101,12 +103,12 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
         writer = writer_class(output, header)
     report_account(reader, reporter)
     profile, before = Profile(), writer.inputs_done
-    reasons = _run(model, reader, inference, writer, reporter)
+    reasons, width = _run(model, reader, inference, writer, reporter)
     reporter.close()
     doubled = writer.doubled_ids() if hasattr(writer, "doubled_ids") and not given["windows"] else ""
     with named_guard(writer_class, "finishing the output", passing=(OSError,)), spent_on(WRITING):
         path = writer.finish()
-    _summary(model, reader, writer, path, given, profile, writer.inputs_done - before)
+    _summary(width, reader, writer, path, given, profile, writer.inputs_done - before)
     if doubled:
         reporter.warn(doubled)
     if writer.rows_done and writer.failed == writer.rows_done:
@@ -184,8 +186,8 @@ def _header(model: Model, reader: DatasetReader, options: InferenceOptions) -> d
 
 def _run(
     model: Model, reader: DatasetReader, options: InferenceOptions, writer: EmbeddingWriter, reporter: ConsoleReporter
-) -> dict[str, str]:
-    """Embed and write; returns the first reason of every status but ``ok``."""
+) -> tuple[dict[str, str], int]:
+    """Embed and write; returns the first reason of every status but ``ok``, and the width of what was written."""
     import numpy as np
 
     from repcore.data.guard import named_guard
@@ -193,7 +195,7 @@ def _run(
     from repcore.embedding.width import vector_width
 
     reasons: dict[str, str] = {}
-
+    width: int | None = None
     total, done = len(reader), writer.inputs_done
     if done:
         reporter.info(f"going on after {done:,} rows that an earlier command has written")
@@ -209,6 +211,7 @@ def _run(
     )
     with stopping.noted(reporter.info, grace=WINDOW_GRACE) as stop:
         for rows in windows:
+            width = int(rows.vectors.shape[1])
             with named_guard(writer, "writing embeddings", passing=(OSError,)), spent_on(WRITING):
                 writer.write(rows)
             for row, status, reason in zip(rows.ids, rows.status, rows.reason, strict=True):
@@ -217,11 +220,11 @@ def _run(
             reporter.progress("embedding", writer.inputs_done, total)
             if writer.inputs_done < total:
                 stop.obey(f"{writer.inputs_done:,} of {total:,} rows are kept")
-    return reasons
+    return reasons, vector_width(model, options) if width is None else width
 
 
 def _summary(
-    model: Model,
+    width: int,
     reader: DatasetReader,
     writer: EmbeddingWriter,
     path: Path,
@@ -231,7 +234,6 @@ def _summary(
 ) -> None:
     counts = dict(sorted(writer.status.items(), key=lambda one: -one[1]))
     labels = [spec.name for spec in reader.targets]
-    width = given["dim"] or model.folder.dim
     if given["as_json"]:
         record = {"output": str(path), "rows_in": len(reader), "rows_out": writer.rows_done, "dim": width}
         show_json({**record, "status": counts, "without_vector": writer.failed, "labels": labels, **profile.record()})

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--label", help="Label that the estimator reads, for one that needs labels (a domain column, a class).")
 @click.option("--pool", help="Pooling of the encoder by name.")
 @click.option("--level", help="Token level by name, for estimators on tokens.")
-@click.option("--layer", type=int, help="Layer of the encoder instead of its output.")
+@click.option("--layer", type=click.IntRange(min=0), help="Layer of the encoder instead of its output.")
 @reading_options
 @work_options
 @device_option

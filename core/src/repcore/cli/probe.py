@@ -41,7 +41,9 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
     "--label",
     help='Label columns, comma separated; all that are found by default. A name with a comma: "a, b" in double quotes.',
 )
-@click.option("--protocol", "protocols", multiple=True, help="Probe such as ridge@1, linear@1, knn@1 (repeatable).")
+@click.option(
+    "--protocol", "protocols", multiple=True, help="Probe such as ridge@1, linear@1, knn@1, retrieval@1 (repeatable)."
+)
 @click.option("--level", help="Labels of elements: point, voxel, frame, node or edge (dense-linear@1, ...).")
 @click.option("--tokens", metavar="NAME", help="With --level: tokens or readout of the encoder, such as all.")
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of elements.")
@@ -348,7 +350,8 @@ def _show(one: ProbeTable, features: FeatureSets | None, every_metric: bool, met
     if one.labelled:
         split = f"{one.split} split" + ("" if one.split_seeded else " (the same for every seed)")
         words = f"{one.target.name} ({one.target.kind}): {split}"
-    say(f"{words}, {one.rows_used:,} rows used, {one.rows_left_out:,} left out")
+    unlabelled = f", {one.rows_unlabelled:,} without a label" if one.rows_unlabelled else ""
+    say(f"{words}, {one.rows_used:,} rows used, {one.rows_left_out:,} left out{unlabelled}")
     rows = one.rows(metrics) if not every_metric else one.rows([entry.metric for entry in one.entries])
     headers = ("features", "probe", "metric", "mean", "sd", "seeds", "note")
     table(headers, [[row[name] for name in headers] for row in rows])

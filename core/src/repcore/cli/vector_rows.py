@@ -26,7 +26,7 @@ def vector_rows(function: F) -> F:
         device_option,
         work_options,
         reading_options,
-        click.option("--layer", type=int, help="Layer of the encoder instead of its output."),
+        click.option("--layer", type=click.IntRange(min=0), help="Layer of the encoder instead of its output."),
         click.option("--pool", help="Pooling of the encoder by name."),
         click.option("--by-position", is_flag=True,
                      help="Join embeddings of a file to rows by position instead of by id."),

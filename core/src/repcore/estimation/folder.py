@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from repcore.checkpoints.reading import file_sha256
 from repcore.config.resolve import ResolvedPart, resolve_part
 from repcore.errors import CheckpointError, ConfigError, DataError
 from repcore.files import entries_of, new_folder, read_json_file, written_whole
@@ -88,15 +89,16 @@ def save_estimator(folder: Path, fitted: FittedEstimator) -> None:
         "target": fitted.target,
     }
     with new_folder(folder), written_whole(folder / FACTS) as notes, written_whole(folder / STATE) as state:
-        notes.write_text(json.dumps(record, indent=1), encoding="utf-8", errors="backslashreplace")
         save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, state)
+        record["state_sha256"] = file_sha256(state)
+        notes.write_text(json.dumps(record, indent=1), encoding="utf-8", errors="backslashreplace")
 
 
 def load_estimator(registry: Registry, folder: Path) -> FittedEstimator:
     """Read a fitted estimator back.
 
     Raises:
-        DataError: no estimator there. CheckpointError: damaged files.
+        DataError: no estimator there. CheckpointError: damaged files, or a state that is not the one that was fitted.
     """
     path = folder / FACTS
     if not path.is_file():
@@ -106,8 +108,9 @@ def load_estimator(registry: Registry, folder: Path) -> FittedEstimator:
         part_fields = dict(record["estimator"])
         part = resolve_part(registry, "estimator", str(part_fields.pop("name")), part_fields)
         estimator: Estimator = build(part)
+        _check_state(folder / STATE, record.get("state_sha256"))
         estimator.load_state(load_file(folder / STATE), record["facts"])
-    except (ConfigError, DataError):
+    except (ConfigError, DataError, CheckpointError):
         raise
     except Exception as error:
         raise CheckpointError(
@@ -117,3 +120,14 @@ def load_estimator(registry: Registry, folder: Path) -> FittedEstimator:
         part, estimator, str(record["model"]), str(record["model_identity"]), record["features"], str(record["data"]),
         str(record["target"]),
     )  # fmt: skip
+
+
+def _check_state(path: Path, expected: str | None) -> None:
+    """Refuse other numbers than those that were fitted; folders of earlier versions do not say which those are."""
+    if expected is not None and (found := file_sha256(path)) != expected:
+        raise CheckpointError(
+            f"{path.parent} is a damaged estimator: {path.name} is not the file that was fitted",
+            expected=f"sha256 {expected[:12]}, of {FACTS}",
+            got=found[:12],
+            hint="fit it again",
+        )

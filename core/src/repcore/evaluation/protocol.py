@@ -24,6 +24,7 @@ from repcore.errors import ConfigError, DataError, PluginError, RunError
 from repcore.evaluation.baselines import CONSTANT, constant_predictor, constants, predictor_title
 from repcore.evaluation.comparison import Comparison, compare, mean_and_deviation, seed_value
 from repcore.evaluation.metrics import Scores, described, metric_of, primary_metric
+from repcore.evaluation.probes.preparation import has_label
 from repcore.interfaces import Probe, ProbeSplit
 from repcore.specs import TargetSpec
 
@@ -66,12 +67,13 @@ class ProbeTable:
     Args:
         target: name, kind and unit of the label.
         seeds / split: of the evaluation; ``split_seeded`` says whether the split changes with the seed.
-        rows_used / rows_left_out: rows with finite features in every set, and the others.
+        rows_used / rows_left_out: labelled rows with finite features in every set, and rows without such features.
         entries: results; comparisons: trained against each other set, by the primary metric.
         constants: everything that fixes each probe.
         labels: budget of labelled training rows as it was given; empty = all.
         labelled: False for protocols without labels, whose name is that of the target.
         leak: a sentence on test rows whose copy is trained on; empty = none was found or looked for.
+        rows_unlabelled: rows with features whose label is missing: no part of any training or test.
     """
 
     target: TargetSpec
@@ -86,6 +88,7 @@ class ProbeTable:
     labels: str = ""
     labelled: bool = True
     leak: str = ""
+    rows_unlabelled: int = 0
 
     def rows(self, metrics: Sequence[str] | None = None) -> list[dict[str, str]]:
         """Cells for printing, one row a feature set and probe; the primary metric unless others are named."""
@@ -167,6 +170,7 @@ def run_probe(
     truth = np.asarray(labels, dtype=np.float64)
     matrices = {name: _per_seed(name, given, len(truth), seeds) for name, given in features_by_name.items()}
     usable = _finite_rows(matrices, len(truth))
+    labelled = has_label(truth, target)
     plan = _restricted(_plan_of(splits, len(seeds)), usable)
     chosen = metric_of(metric).name if metric else primary_metric(target.kind, _class_count(truth, target))
     entries = list(entries_of(predictor_title(target), CONSTANT, _floor(truth, target, plan), target, chosen))
@@ -194,11 +198,12 @@ def run_probe(
         seeds=seeds,
         split=plan.title,
         split_seeded=plan.seeded,
-        rows_used=int(usable.sum()),
+        rows_used=int((usable & labelled).sum()),
         rows_left_out=int((~usable).sum()),
         entries=tuple(entries),
         comparisons=tuple(comparisons),
         constants={CONSTANT: constants(), **{name: dict(probe.constants()) for name, probe in used.items()}},
+        rows_unlabelled=int((usable & ~labelled).sum()),
     )
 
 

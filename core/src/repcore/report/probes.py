@@ -68,7 +68,11 @@ def _result(name: str, table: Mapping[str, Any], header: Mapping[str, Any]) -> P
     facts = [
         ("split", str(table.get("split", "-"))),
         ("seeds", ", ".join(str(seed) for seed in table.get("seeds", ()))),
-        ("rows used", f"{table.get('rows_used', '-')}; left out {table.get('rows_left_out', '-')}"),
+        (
+            "rows used",
+            f"{table.get('rows_used', '-')}; left out {table.get('rows_left_out', '-')}"
+            + (f"; without a label {table['rows_unlabelled']}" if table.get("rows_unlabelled") else ""),
+        ),
         *flat(header),
     ]
     comparisons = [one for one in table.get("comparisons", ()) if isinstance(one, Mapping)]

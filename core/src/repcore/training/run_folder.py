@@ -29,6 +29,7 @@ from repcore.outputs import folder_for
 from repcore.registry import Registry
 
 COMMANDS = "commands.jsonl"
+MOST_NAMED = 8
 DEEPEST_INSIDE = 4  # folders from a run inside another one (controls/<name>/members/<k>) up to that one
 LONGEST_NAME = 200  # bytes; systems take 255, and numbers and suffixes are put behind
 
@@ -86,7 +87,8 @@ class RunFolder:
             if (path / "config.json").is_file():
                 return cls(path.resolve())
         names = [path.name for path in sorted(root.glob("*")) if (path / "config.json").is_file()]
-        raise RunError(f"no run {word!r}", looked_in=f"{word} and {root / word}", runs=", ".join(names[-8:]) or "none")
+        shown = [f"{len(names) - MOST_NAMED} others", *names[-MOST_NAMED:]] if len(names) > MOST_NAMED else names
+        raise RunError(f"no run {word!r}", looked_in=f"{word} and {root / word}", runs=", ".join(shown) or "none")
 
     def point_latest(self) -> None:
         """Let ``latest`` point here; without symbolic links (some file systems) it is left out."""

@@ -53,7 +53,7 @@ def prepare(features: np.ndarray, labels: np.ndarray, target: TargetSpec, split:
         raise ShapeError(
             f"features have shape {values.shape}; a probe expects (N, D) with N={len(truth)}, one row a label"
         )
-    labelled = ~np.isnan(truth).all(axis=1)
+    labelled = has_label(truth, target)
     parts = {name: _rows(getattr(split, name), name, len(values), labelled) for name in ("train", "test")}
     used = np.concatenate(list(parts.values()))
     broken = ~np.isfinite(values[used]).all(axis=1)
@@ -79,6 +79,16 @@ def prepare(features: np.ndarray, labels: np.ndarray, target: TargetSpec, split:
         classes=classes,
         test_rows=test,
     )
+
+
+def has_label(labels: np.ndarray, target: TargetSpec) -> np.ndarray:
+    """Rows of (N,) or (N, K) with any label, bool (N,)."""
+    values = np.asarray(labels, np.float64).reshape(len(labels), -1)
+    missing = np.isnan(values)
+    if target.ignore is not None:
+        missing |= values == target.ignore
+    result: np.ndarray = ~missing.all(1)
+    return result
 
 
 def _label_matrix(labels: np.ndarray, target: TargetSpec) -> np.ndarray:

@@ -18,7 +18,7 @@ from sklearn.preprocessing import normalize
 
 from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probes.configs import RetrievalProbeConfig
-from repcore.evaluation.probes.preparation import Prepared, constants_of, prepare, require_kind
+from repcore.evaluation.probes.preparation import Prepared, constants_of, has_label, prepare, require_kind
 from repcore.evaluation.ranking import CUTOFFS, METRICS, counted, rank_metrics, ranked
 from repcore.interfaces import ProbeSplit
 from repcore.specs import TargetSpec
@@ -93,12 +93,8 @@ def _groups(
     """Group numbers of the queries (Q,) and of the items (N,); None where there are no groups."""
     if split.groups is None:
         return None
-    values: np.ndarray = np.asarray(labels, np.float64).reshape(len(labels), -1)
-    missing: np.ndarray = np.isnan(values)
-    if target.ignore is not None:
-        missing |= values == target.ignore
     train = np.asarray(split.train, np.int64)
-    return split.groups[tested], split.groups[train[~missing[train].all(1)]]
+    return split.groups[tested], split.groups[train[has_label(labels, target)[train]]]
 
 
 def _scores(values: Mapping[str, np.ndarray], kept: np.ndarray, data: Prepared) -> Scores:

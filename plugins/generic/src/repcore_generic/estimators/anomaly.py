@@ -5,6 +5,7 @@ One Gaussian is wrong for normal items of several kinds: the mean distance to th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from repcore_generic.estimators.gaussian import (
     Moments,
     conformal_p_values,
     conformal_threshold,
+    fewest_calibrated,
     head_or_tail,
 )
 from repcore_generic.estimators.normal_scores import neighbour_distances, root_mean_square_distances
@@ -56,8 +58,9 @@ class GaussianAnomaly:
         moments: Moments | None = None
         sample = EvenSample(self.config.kept, SEED)
         apart: list[FeatureBatch] = []
-        items = 0
+        items, tokens = 0, False
         for batch in features:
+            tokens = tokens or batch.owner is not None
             held = np.asarray([place_of(one, SEED) < self.config.calibration_share for one in batch.ids], bool)
             owner = np.arange(len(batch.ids)) if batch.owner is None else batch.owner
             mine = ~held[owner]
@@ -74,7 +77,27 @@ class GaussianAnomaly:
         self._settle(moments, sample.rows)
         self.calibration = np.sort(np.concatenate([self.scores(one) for one in apart])) if apart else np.zeros(0)
         self.calibration = self.calibration[np.isfinite(self.calibration)]
+        self._tell_limits()
+        if len(self.normal) < self.config.neighbours and not tokens:
+            warnings.warn(
+                f"neighbours={self.config.neighbours} of {len(self.normal)} normal items: all {len(self.normal)} are "
+                "used",
+                stacklevel=2,
+            )
         return self
+
+    def _tell_limits(self) -> None:
+        """Say where no score can lie beyond the threshold, and what would change that."""
+        probability, held = self.config.probability, len(self.calibration)
+        if np.isfinite(conformal_threshold(self.calibration, probability)):
+            return
+        needed = fewest_calibrated(probability)
+        warnings.warn(
+            f"the threshold is infinite, no item counts as an anomaly: {held} normal items were held out, "
+            f"probability={probability:g} needs {needed:,} (about {needed / self.config.calibration_share:,.0f} normal "
+            f"items in all)" + (f"; more normal items, or probability={held / (held + 1):.3g} at most" if held else ""),
+            stacklevel=3,
+        )
 
     def _settle(self, moments: Moments, rows: np.ndarray) -> None:
         self.normal, self.centre = rows.copy(), moments.mean
@@ -108,6 +131,7 @@ class GaussianAnomaly:
         """Columns ``score``, ``p_value``, ``anomaly`` (1 = beyond the threshold) and baselines."""
         score = self.scores(features)
         threshold = conformal_threshold(self.calibration, self.config.probability)
+        self._tell_limits()
         beyond = np.where(np.isfinite(score), (score > threshold).astype(np.float64), np.nan)
         columns = {"score": score, "p_value": conformal_p_values(self.calibration, score), "anomaly": beyond}
         if features.owner is not None:

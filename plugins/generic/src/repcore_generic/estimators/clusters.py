@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from repcore_generic.objectives.clusters import nearest, spherical_kmeans
 
 ITEMS_A_CLUSTER = 20
 FEWEST_CLUSTERS = 8
+SAME = 1e-5  # distance of unit vectors below which they are copies that differ by rounding
 
 
 class Clusters:
@@ -36,7 +38,7 @@ class Clusters:
         """All vectors are kept while clusters move.
 
         Raises:
-            DataError: no item, or more clusters than a quarter of the items.
+            DataError: no item, more clusters than a quarter of the items, or than items that differ.
         """
         del target
         rows = gathered(features).values
@@ -44,9 +46,24 @@ class Clusters:
         count = self.config.clusters or max(FEWEST_CLUSTERS, len(rows) // ITEMS_A_CLUSTER)
         if count > len(rows) // 4:
             raise DataError(f"{count} clusters of {len(rows)} items", hint=f"clusters={max(2, len(rows) // 4)}")
-        first = np.random.default_rng(self.config.seed).choice(len(rows), count, replace=False)
+        apart = rows_apart(rows, count + 1)
+        if len(apart) == 1:
+            raise DataError("all feature vectors are equal, or have one direction: there is nothing to cluster")
+        if len(apart) < count and self.config.clusters is not None:
+            raise DataError(
+                f"{count} clusters of vectors with {len(apart)} different directions", hint=f"clusters={len(apart)}"
+            )
+        if len(apart) <= count:
+            if len(apart) < count:
+                warnings.warn(
+                    f"{len(rows)} items have {len(apart)} different directions: {len(apart)} clusters, not {count}",
+                    stacklevel=2,
+                )
+            first = apart
+        else:
+            first = np.random.default_rng(self.config.seed).choice(len(rows), count, replace=False)
         found = spherical_kmeans(torch.from_numpy(rows), torch.from_numpy(first), self.config.iterations)
-        self.centres, self.inertia = found.centres.numpy(), float(found.inertia[-1])
+        self.centres, self.inertia = found.centres.numpy(), max(0.0, float(found.inertia[-1]))
         return self
 
     def apply(self, features: FeatureBatch) -> Mapping[str, np.ndarray]:
@@ -56,7 +73,7 @@ class Clusters:
         columns = {name: np.full(len(features.ids), np.nan) for name in ("cluster", "cosine")}
         rows = F.normalize(torch.from_numpy(features.values[known]).double(), dim=1)
         number, cosine = nearest(rows, torch.from_numpy(self.centres))
-        columns["cluster"][known], columns["cosine"][known] = number.numpy(), cosine.numpy()
+        columns["cluster"][known], columns["cosine"][known] = number.numpy(), cosine.numpy().clip(-1.0, 1.0)
         return columns
 
     def state(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]:
@@ -66,3 +83,14 @@ class Clusters:
     def load_state(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
         """What :meth:`state` gave."""
         self.centres, self.inertia = arrays["centres"], float(facts["inertia"])
+
+
+def rows_apart(rows: np.ndarray, most: int) -> np.ndarray:
+    """Numbers of at most ``most`` rows (n, D) of different directions, each the farthest from those before."""
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    chosen = [0]
+    distance = np.linalg.norm(unit - unit[0], axis=1)
+    while len(chosen) < most and distance.max() > SAME:
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(unit - unit[chosen[-1]], axis=1))
+    return np.asarray(chosen)

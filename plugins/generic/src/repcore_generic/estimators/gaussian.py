@@ -214,6 +214,11 @@ def conformal_threshold(calibration: np.ndarray, probability: float) -> float:
     return float(ordered[rank - 1]) if 1 <= rank <= len(ordered) else float("inf")
 
 
+def fewest_calibrated(probability: float) -> int:
+    """Scores of normal items from which on :func:`conformal_threshold` is finite."""
+    return max(1, int(np.ceil(probability / (1.0 - probability) - 1e-9)))
+
+
 def conformal_p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Share of normal scores at least as large, the item itself counted, (N,); NaN stays NaN."""
     ordered = np.sort(np.asarray(calibration, np.float64))

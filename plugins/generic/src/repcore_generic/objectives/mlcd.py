@@ -13,12 +13,14 @@ Symbols: B items, K centres, l labels an item, D width.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from repcore import registry
@@ -35,6 +37,7 @@ from repcore_generic.objectives.pairs import no_autocast, width_of
 FEWEST, ITEMS_A_CLUSTER, LABELS = 64, 400, 8
 MOST_WHOLE = 1000
 RATE = 0.1
+COMPARED, ALIKE = 64, 0.99  # rows whose vectors are compared, and the mean cosine of the same encoder
 
 
 def has_weight_decay(name: str, parameter: nn.Parameter) -> bool:
@@ -128,11 +131,19 @@ class Mlcd(nn.Module):
                 f"this run's encoder gives {width}",
                 hint="the encoder that they were fitted on, best with --init-from",
             )
+        if chosen := {name: value for name, value in fitted.features.items() if value is not None}:
+            words = ", ".join(f"{name} {one}" for name, one in chosen.items())
+            raise ConfigError(
+                f"{self.config.clusters!r} was fitted on {words} of the encoder; this objective compares its output "
+                "with the centres",
+                hint="repcore fit clusters MODEL DATA without --pool, --level and --layer",
+            )
         model = load(fitted.model)
         fitted.check(model.identity())
         train, held = (
             start.vectors(rows, model.encoder, model.preprocessor) for rows in (start.train, start.validation)
         )
+        _check_same_space(start, train, fitted.model)
         return train, held, torch.from_numpy(np.asarray(centres))
 
     def _clustered(self, vectors: Vectors) -> Tensor:
@@ -221,6 +232,24 @@ class Mlcd(nn.Module):
                 hint="start a new run" if self._labels else "objectives with clusters need a run (repcore train)",
             ) from None
         return torch.tensor(rows, dtype=torch.int64, device=self.centres.device)
+
+
+def _check_same_space(start: RunStart, theirs: Vectors, model: str) -> None:
+    """Warn where the run's encoder begins elsewhere than the model whose vectors the centres lie among."""
+    ours = start.vectors(start.train[:COMPARED])
+    places = {one: number for number, one in enumerate(theirs.ids)}
+    mine = [number for number, one in enumerate(ours.ids) if one in places]
+    if not mine:
+        return
+    other = theirs.values[[places[ours.ids[number]] for number in mine]]
+    cosine = F.cosine_similarity(torch.from_numpy(ours.values[mine]), torch.from_numpy(other)).mean()
+    if float(cosine) < ALIKE:
+        warnings.warn(
+            f"the clusters were fitted on another model than this run begins from ({model}; mean cosine of its vectors "
+            f"and this encoder's {float(cosine):.2f}): labels are right, centres begin where this encoder has no "
+            "items; best with --init-from that model",
+            stacklevel=2,
+        )
 
 
 def _key(name: str) -> int:

@@ -294,7 +294,7 @@ class Selformer(nn.Module):
         return position
 
     def _check_layers(self, layers: Sequence[int], most: int) -> None:
-        most = min(most, len(self.layers))
+        most = len(self.layers) if most < 0 else min(most, len(self.layers))
         wrong = [number for number in layers if not 0 <= number <= most]
         if wrong:
             raise ConfigError(
