@@ -308,7 +308,7 @@ def test_a_signal_of_a_cluster_is_a_request(name: str) -> None:
 def left_in_report(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
     from repcore.report import build
 
-    monkeypatch.setattr(build, "build_report", lambda folder: happen())
+    monkeypatch.setattr(build, "build_report", lambda folder, **more: happen())
 
 
 def test_what_is_left_in_the_report_is_only_the_report(

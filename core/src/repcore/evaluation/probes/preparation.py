@@ -84,7 +84,7 @@ def prepare(features: np.ndarray, labels: np.ndarray, target: TargetSpec, split:
 def has_label(labels: np.ndarray, target: TargetSpec) -> np.ndarray:
     """Rows of (N,) or (N, K) with any label, bool (N,)."""
     values = np.asarray(labels, np.float64).reshape(len(labels), -1)
-    missing = np.isnan(values)
+    missing: np.ndarray = np.isnan(values)
     if target.ignore is not None:
         missing |= values == target.ignore
     result: np.ndarray = ~missing.all(1)
