@@ -87,7 +87,7 @@ def has_label(labels: np.ndarray, target: TargetSpec) -> np.ndarray:
     missing: np.ndarray = np.isnan(values)
     if target.ignore is not None:
         missing |= values == target.ignore
-    result: np.ndarray = ~missing.all(1)
+    result: np.ndarray = np.asarray(~missing.all(1))
     return result
 
 
