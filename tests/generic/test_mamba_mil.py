@@ -516,7 +516,10 @@ def test_a_label_of_elements_is_refused_before_anything_is_trained(
 ) -> None:
     words = [one if one != "kind" else "side" for one in finetune("f", "trainer.steps=2")]
     assert run(words) != 0
-    assert "label of elements" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "mamba-mil learns labels of items; 'side' is one of elements" in said
+    assert "without a method that reads bags" in said
+    assert not Path("runs/f").exists()
 
 
 def test_bags_of_one_window_are_said(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,10 @@ class MambaMil(nn.Module):
         super().__init__()
         target = getattr(task, "target", None)
         if getattr(target, "level", "item") != "item":
-            raise ConfigError(f"mamba-mil learns labels of items; '{getattr(target, 'name', '')}' is one of elements")
+            raise ConfigError(
+                f"mamba-mil learns labels of items; '{getattr(target, 'name', '')}' is one of elements",
+                hint="fine-tune the encoder without a method that reads bags",
+            )
         if not isinstance(encoder, Bagged):
             raise ConfigError(f"mamba-mil needs an encoder with an aggregator, not {type(encoder).__name__}")
         self.config, self.task = config, task
