@@ -302,6 +302,14 @@ def test_an_operator_that_a_device_lacks_is_named_and_no_row_is_blamed(model: re
     assert not_on_device(NotImplementedError("later")) is None
 
 
+class Loader(list[Any]):
+    """Batches with their numbers, as a loader has them."""
+
+    @property
+    def batch_sampler(self) -> SimpleNamespace:
+        return SimpleNamespace(numbers=range(len(self)))
+
+
 def test_a_validation_that_counts_nothing_has_no_loss() -> None:
     def evaluated(*counts: int) -> dict[str, float]:
         terms = [LossTerms.of({"masked": torch.tensor(2.0 if one else 0.0)}, counts={"masked": one}) for one in counts]
@@ -314,7 +322,8 @@ def test_a_validation_that_counts_nothing_has_no_loss() -> None:
             objective=torch.nn.Identity(), device="cpu", seed=0, global_step=0, progress_at=lambda step: None,
             rules=rules, trainer=trainer,
         )  # fmt: skip
-        return ObjectiveModule.evaluate(module, [SimpleNamespace(batch=batch) for _ in counts])  # type: ignore[arg-type]
+        loader = Loader(SimpleNamespace(batch=batch) for _ in counts)
+        return ObjectiveModule.evaluate(module, loader)  # type: ignore[arg-type]
 
     assert evaluated(0) == {}
     assert evaluated(0, 3)["loss"] == 2.0
