@@ -52,6 +52,7 @@ def series(rows: int = 120) -> pa.Table:
         (["table_0001.parquet", "table_0002.parquet"], "table.parquet"),
         (["0000.parquet", "0001.parquet"], "data.parquet"),
         (["part-000.csv", "part-001.csv"], "data.csv"),
+        (["chunk-20240101.csv", "chunk-20240102.csv", "chunk-20240105.csv"], "data.csv"),
         (["nodes/part-0.parquet", "nodes/part-1.parquet"], "nodes.parquet"),
         (["recording_0001.parquet", "recording_0002.parquet"], None),
         (["Patient001.parquet", "Patient002.parquet"], None),
@@ -81,6 +82,7 @@ def test_parts_follow_their_numbers(tmp_path: Path) -> None:
         (["part-00000.parquet", "part-00002.parquet"], "part-00001.parquet"),
         (["table_0001.parquet", "table_0002.parquet", "table_0005.parquet"], "table_0003.parquet, table_0004.parquet"),
         (["shard-01.csv", "shard-03.csv"], "shard-02.csv"),
+        (["x-000000-of-999999.parquet"], "x-000001-of-999999.parquet"),
     ],
 )
 def test_missing_parts_are_named(tmp_path: Path, names: list[str], missing: str) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from repcore.data.groups import GROUP_WORDS
 from repcore.data.shards.shard import Shard, listing
-from repcore.data.shards.stores import NUMBERED, Store, refuse_gaps, refuse_missing, stamp_of
+from repcore.data.shards.stores import NUMBERED, Store, missing_numbers, refuse_gaps, refuse_missing, stamp_of
 
 PARQUET = ".parquet"
 TEXTS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
@@ -31,6 +31,7 @@ THINGS = frozenset(GROUP_WORDS) | {
 }  # fmt: skip
 """Words before a number that say what one file holds."""
 LOOKED_INTO = 400  # folders
+MOST_MISSING = 1000  # for each part that is there
 _PART = re.compile(
     r"(?:(?P<name>.*)[-_.])?(?:part|shard|chunk)[-_.]?(?:[a-z][-_])?(?P<number>\d+)(?P<rest>[-_.].*)?", re.IGNORECASE
 )
@@ -202,11 +203,13 @@ def _refuse_holes(store: Store) -> None:
     if any((found := _PART.fullmatch(one)) and found["rest"] for one in stems):
         return
     numbers = {_number(one) for one in store.shards}
-    missing = sorted(set(range(min(1, min(numbers)), max(numbers) + 1)) - numbers)
+    if max(numbers) > MOST_MISSING * len(numbers):  # dates, or identifiers: they do not count the parts
+        return
+    missing, absent = missing_numbers(numbers, range(min(1, min(numbers)), max(numbers) + 1))
     first = store.shards[0]
     before, behind = first.name[: first.name.rindex(_digits(first))], first.name[len(first.name) - _tail(first) :]
-    names = [f"{before}{one:0{_width(first)}}{behind}" for one in missing[:100]]
-    refuse_missing(names, len(missing), len(numbers) + len(missing), store.address or str(store.root))
+    names = [f"{before}{one:0{_width(first)}}{behind}" for one in absent]
+    refuse_missing(names, missing, len(numbers) + missing, store.address or str(store.root))
 
 
 def _tail(shard: Shard) -> int:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -156,10 +158,16 @@ def refuse_gaps(names: Sequence[str], place: str) -> None:
         if parts := NUMBERED.fullmatch(name):
             found.setdefault((parts["before"], parts["count"], parts["after"] or ""), set()).add(int(parts["number"]))
     for (before, count, after), numbers in found.items():
-        missing = sorted(set(range(int(count))) - numbers)
+        missing, first = missing_numbers(numbers, range(int(count)))
         width = len(count)
-        words = [f"{before}-{one:0{width}}-of-{count}{after}" for one in missing[: SHOWN + 1]]
-        refuse_missing(words, len(missing), int(count), place)
+        refuse_missing([f"{before}-{one:0{width}}-of-{count}{after}" for one in first], missing, int(count), place)
+
+
+def missing_numbers(numbers: AbstractSet[int], expected: range) -> tuple[int, list[int]]:
+    """How many of the expected numbers are missing, and the first of them. Names may promise more parts than memory
+    has room for."""
+    count = expected.stop - expected.start - sum(one in expected for one in numbers)
+    return count, list(islice((one for one in expected if one not in numbers), min(count, SHOWN + 1)))
 
 
 def refuse_missing(names: Sequence[str], missing: int, count: int, place: str) -> None:
