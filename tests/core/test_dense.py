@@ -340,8 +340,6 @@ def test_what_says_nothing_about_elements_is_refused_not_ignored(
 
 def test_few_labels_are_drawn_once_and_by_class(here: Path) -> None:
     """``labels_per_class`` and ``label_share`` keep the same elements in every epoch; test labels stay."""
-    from repcore.config.resolve import ResolvedPart
-    from repcore.training.finetune import DEFAULTS, FinetuneSettings
     from repcore.training.finetune_config import FinetuneConfig
     from repcore.training.finetune_labels import OneTarget, fewer_labels
     from tests.toys.toy_pairs.code import Blobs
@@ -351,11 +349,9 @@ def test_few_labels_are_drawn_once_and_by_class(here: Path) -> None:
     rows = read_rows(OneTarget(reader, SIDE))
     train = np.arange(40)
     total = sum((np.asarray(reader[row].targets["side"]) == 7).sum() for row in train)
-    part = ResolvedPart(None, DenseClassificationConfig())  # type: ignore[arg-type]
 
     def kept(config: FinetuneConfig) -> list[np.ndarray]:
-        settings = FinetuneSettings(part, SIDE, part, {**DEFAULTS, "finetune": config})
-        thin = OneTarget(reader, SIDE, fewer_labels(settings, rows, train, 5))
+        thin = OneTarget(reader, SIDE, fewer_labels(config, SIDE, rows, train, 5))
         return [np.asarray(thin[row].targets["side"], np.float64) for row in range(60)]
 
     few = kept(FinetuneConfig(labels_per_class=20))
@@ -368,10 +364,7 @@ def test_few_labels_are_drawn_once_and_by_class(here: Path) -> None:
     half = kept(FinetuneConfig(label_share=0.5))
     assert 0.35 * total < sum((one == 7).sum() for one in half[:40]) < 0.65 * total
     with pytest.raises(ConfigError, match="thin class labels of elements"):
-        settings = FinetuneSettings(
-            part, TargetSpec("kind", "class"), part, {"finetune": FinetuneConfig(label_share=0.5)}
-        )
-        fewer_labels(settings, rows, train, 0)
+        fewer_labels(FinetuneConfig(label_share=0.5), TargetSpec("kind", "class"), rows, train, 0)
 
 
 class Tokeniser(torch.nn.Module):

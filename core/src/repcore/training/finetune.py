@@ -272,7 +272,7 @@ def _assemble(
     encoder, task = task_on(settings, encoder, rows, split.train)
     resolved = resolved_run(model, settings, seed)
     free = np.zeros(0, np.int64) if split.unlabelled is None else split.unlabelled
-    thin = fewer_labels(settings, rows, split.train, seed)
+    thin = fewer_labels(settings.sections["finetune"], settings.target, rows, split.train, seed)
     preprocessor = preprocessor_of(model.preprocessor, [settings.method] if settings.method is not None else [])
     source = rows.reader
     if isinstance(preprocessor, Bags):

@@ -64,7 +64,7 @@ def _check_objective(model: Model, settings: FinetuneSettings, rows: LabelledRow
     """Put task and method together as the first training does, and let go of them."""
     with torch.random.fork_rng(devices=[]):
         encoder, task = task_on(settings, copy.deepcopy(model.encoder), rows, train)
-        fewer_labels(settings, rows, train, 0)
+        fewer_labels(settings.sections["finetune"], settings.target, rows, train, 0)
         objective_on(model, settings, encoder, task)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Set
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,9 +20,6 @@ from repcore.training.assembly import RowLabels
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.methods import class_numbers
 
-if TYPE_CHECKING:
-    from repcore.training.finetune import FinetuneSettings
-
 
 def row_labels(target: TargetSpec, rows: LabelledRows, train: np.ndarray, unlabelled: np.ndarray) -> RowLabels:
     """Classes of the training rows, and the rows of the training part without a label."""
@@ -36,14 +32,14 @@ def row_labels(target: TargetSpec, rows: LabelledRows, train: np.ndarray, unlabe
 Thinning = Callable[[int, np.ndarray], np.ndarray]
 
 
-def fewer_labels(settings: FinetuneSettings, rows: LabelledRows, train: np.ndarray, seed: int) -> Thinning | None:
+def fewer_labels(
+    config: FinetuneConfig, target: TargetSpec, rows: LabelledRows, train: np.ndarray, seed: int
+) -> Thinning | None:
     """Which labels of elements of a training row are kept, for label-efficient figures; None = all.
 
     ``finetune.label_share`` keeps that share of the elements of every class (one at least in the whole training part),
     ``finetune.labels_per_class`` so many. The same elements are kept in every epoch.
     """
-    config: FinetuneConfig = settings.sections["finetune"]
-    target = settings.target
     if config.label_share == 1.0 and config.labels_per_class is None:
         return None
     if target.level == "item" or target.kind != "class":
