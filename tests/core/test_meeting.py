@@ -109,10 +109,9 @@ def test_settings_choose_the_strategy() -> None:
     several = strategy(TrainerConfig(devices=2), lambda: None)
     unused = strategy(TrainerConfig(devices=2, strategy="ddp_find_unused_parameters_true"), lambda: None)
     assert alone == "auto"
-    assert isinstance(several, MeetingStrategy)
-    assert isinstance(unused, MeetingStrategy)
-    assert unused._ddp_kwargs["find_unused_parameters"] is True
-    assert not several._ddp_kwargs.get("find_unused_parameters", False)
+    for one in (several, unused):  # which parameters a step uses is never known beforehand
+        assert isinstance(one, MeetingStrategy)
+        assert one._ddp_kwargs["find_unused_parameters"] is True
 
 
 @pytest.mark.usefixtures("toys")
