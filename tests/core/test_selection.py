@@ -106,7 +106,7 @@ def test_commands_take_the_rows_of_a_selection(toys: None, tmp_path: Path, capsy
     for source in (model, str(out)):
         assert run(["probe", source, *given, "-o", str(tmp_path / "probes")]) == 0
         (table,) = json.loads(capsys.readouterr().out)
-        assert table["rows_used"] == 42
+        assert table["rows_used"] + table["rows_unlabelled"] == 42
 
     assert run(["embed", model, "pairs/blobs", "-o", str(tmp_path / "w.npz"), "--rows", rows + "x"]) != 0
     assert "selected.csvx" in capsys.readouterr().err
