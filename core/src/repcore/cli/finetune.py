@@ -176,16 +176,16 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     if set(columns) - {one.name for one in reader.targets}:
         dataset, reader = _open(opened, request, columns)
         settings = replace(settings, dataset=dataset)
-    together = bool(request.get("keep_copies_together"))
-    further = tuple(one for one in reader.targets if one.name in columns)
-    rows = labelled_rows(opened, reader, targets[0], request.get("group"), together=together, further=further)
+    rows = labelled_rows(
+        opened, reader, targets[0], request.get("group"), together=bool(request.get("keep_copies_together")),
+        further=tuple(one for one in reader.targets if one.name in columns),
+    )  # fmt: skip
     reporter = ConsoleReporter()
     tell_rows(rows, targets[0], reader, reporter, settings)
     plan = request_plan(opened, rows, targets[0], request)
     plain = bool(request.get("method") and request.get("plain", True))
     wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"], plain)
-    leak = copies_across(plan, rows.copies, rows.ids)
-    if leak:
+    if leak := copies_across(plan, rows.copies, rows.ids):
         reporter.warn(leak)
     if folder is None:
         check_start(opened, settings, rows, plan, wanted, reporter)

@@ -14,7 +14,8 @@ import shutil
 import uuid
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -81,24 +82,37 @@ def run_preparation(
         warn(f"prepared data in {folder} are damaged ({damage}); they are made again")
         shutil.rmtree(folder, ignore_errors=True)
     if again or not folder.is_dir():
-        remove_abandoned(folder.parent)
-        partial = folder.with_name(f"{key}{PARTIAL}{machine_name()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        try:
-            partial.mkdir(parents=True)
+        cannot = f"the preparation cache {cache_root()} cannot be written"
+        with appearing_whole(folder, lambda: not again and folder.is_dir(), cannot) as partial:
             preparation.run(reader, partial, progress)
             write_text(partial / CHECKSUMS, json.dumps(checksums(partial)))
             if again:  # the old one stays until the new one is complete
                 shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        except OSError as error:
-            if again or not folder.is_dir():  # otherwise another process finished first
-                raise DataError(
-                    f"the preparation cache {cache_root()} cannot be written: {error}",
-                    hint="set REPCORE_CACHE to a folder with space",
-                ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     return preparation.open(reader, folder)
+
+
+@contextmanager
+def appearing_whole(folder: Path, is_there: Callable[[], bool], cannot: str) -> Iterator[Path]:
+    """A folder to fill that becomes ``folder`` of the cache when it is full, or goes; several processes may do so.
+
+    Args:
+        is_there: whether another process has finished first, so that a failure does not matter.
+        cannot: what to say otherwise.
+
+    Raises:
+        DataError: the cache cannot be written.
+    """
+    remove_abandoned(folder.parent)
+    partial = folder.with_name(f"{folder.name}{PARTIAL}{machine_name()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(folder)
+    except OSError as error:
+        if not is_there():
+            raise DataError(f"{cannot}: {error}", hint="set REPCORE_CACHE to a folder with space") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def remove_abandoned(folder: Path) -> None:

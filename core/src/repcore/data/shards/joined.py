@@ -13,9 +13,7 @@ import contextlib
 import gzip
 import os
 import re
-import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -28,7 +26,7 @@ import pyarrow.parquet as pq
 
 from repcore.data.accounting import account_of
 from repcore.data.identity import remember_as
-from repcore.data.preparation import PARTIAL, cache_root, machine_name, remove_abandoned
+from repcore.data.preparation import appearing_whole, cache_root
 from repcore.data.shards.numbered import PARQUET, Numbered, folder_name, is_hidden
 from repcore.data.shards.parquet_table import in_words, refuse_other_columns
 from repcore.data.shards.shard import Shard, names_elsewhere
@@ -84,19 +82,9 @@ def joined(path: Path, tables: Sequence[Numbered]) -> Path:
     key = sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     folder = cache_root() / "joined" / key
     if not folder.is_dir():
-        remove_abandoned(folder.parent)
-        partial = folder.with_name(f"{key}{PARTIAL}{machine_name()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        try:
+        cannot = f"the tables in {str(path)!r} cannot be joined in {cache_root()}"
+        with appearing_whole(folder, folder.is_dir, cannot) as partial:
             _fill(partial / folder_name(path), tables, others, None)
-            with contextlib.suppress(OSError):  # another process has finished first
-                partial.rename(folder)
-        except OSError as error:
-            raise DataError(
-                f"the tables in {str(path)!r} cannot be joined in {cache_root()}: {error}",
-                hint="set REPCORE_CACHE to a folder with space",
-            ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     _link_neighbours(path, folder)
     for one in tables:  # known as their parts are: another version of pyarrow writes other bytes
         remember_as(folder / folder_name(path) / one.name, f"{one.name}|{one.store.fingerprint}")
@@ -151,7 +139,7 @@ def _others(path: Path, tables: Sequence[Numbered]) -> dict[str, Path]:
 
 
 def _fill(folder: Path, tables: Sequence[Numbered], others: Mapping[str, Path], most: int | None) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir()
     for name, path in others.items():
         (folder / name).symlink_to(path)
     for one in tables:

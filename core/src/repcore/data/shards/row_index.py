@@ -13,9 +13,6 @@ pages that are touched come into memory.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from repcore.data.preparation import PARTIAL, cache_root, machine_name, remove_abandoned
+from repcore.data.preparation import appearing_whole, cache_root
 from repcore.errors import DataError
 from repcore.files import read_json_file, write_text
 
@@ -109,20 +106,9 @@ def open_index(
     """
     folder = cache_root() / "shards" / f"{key}-{FORMAT}"
     if not (folder / "facts.json").is_file():
-        remove_abandoned(folder.parent)
-        partial = folder.with_name(f"{folder.name}{PARTIAL}{machine_name()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        try:
-            partial.mkdir(parents=True)
+        cannot = f"the index of these shards cannot be written to {str(folder.parent)!r}"
+        with appearing_whole(folder, (folder / "facts.json").is_file, cannot) as partial:
             _fill(partial, read(partial), facts)
-            partial.rename(folder)
-        except OSError as error:
-            if not (folder / "facts.json").is_file():  # otherwise another process was first
-                raise DataError(
-                    f"the index of these shards cannot be written to {str(folder.parent)!r}: {error}",
-                    hint="set REPCORE_CACHE to a folder with space",
-                ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     return _opened(folder)
 
 
