@@ -152,8 +152,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     from repcore.evaluation.probing import chosen_targets
     from repcore.training.finetune_checks import check_start
     from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
-    from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan, tell_rows
-    from repcore.training.run_folder import RunFolder, run_name
+    from repcore.training.finetune_request import finetune_settings, request_plan, tell_rows
     from repcore.training.way_on import making_room
 
     device = torch_device(given["device"])
@@ -189,11 +188,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
         reporter.warn(leak)
     if folder is None:
         check_start(opened, settings, rows, plan, wanted, reporter)
-        name = run_name(f"{domain}/finetune-{name_in_folder(targets[0].name)}", request["name"])
-        folder = RunFolder.create(given["out"], name)
-        with making_room(folder, lambda: False, str):
-            folder.write_json(REQUEST, _storable(request))
-            folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
+        folder = _new_folder(domain, request, targets[0].name, given["out"])
     resume = shlex.join(["repcore", domain, "finetune", "--resume", str(folder.path)])
     with making_room(folder, lambda: True, lambda: resume):
         _same_start(folder, opened, reader)
@@ -205,6 +200,19 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
         record = record_of(outcome, {**_storable(request), "data_fingerprint": reader.fingerprint})
         folder.write_json("finetune.json", record)
     _show(outcome, record, targets[0], plan.title, given["as_json"])
+
+
+def _new_folder(domain: str, request: dict[str, Any], label: str, out: Path) -> RunFolder:
+    """A run folder that knows what was asked for."""
+    from repcore.training.finetune_request import name_in_folder
+    from repcore.training.run_folder import RunFolder, run_name
+    from repcore.training.way_on import making_room
+
+    folder = RunFolder.create(out, run_name(f"{domain}/finetune-{name_in_folder(label)}", request["name"]))
+    with making_room(folder, lambda: False, str):
+        folder.write_json(REQUEST, _storable(request))
+        folder.write_json("config.json", {"recipe": f"{domain}/finetune"})  # the training writes the whole of it
+    return folder
 
 
 def _storable(request: dict[str, Any]) -> dict[str, Any]:
