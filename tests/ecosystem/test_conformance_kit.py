@@ -51,6 +51,7 @@ CAUGHT_AT_ELEMENTS = {  # planted in test_element_checks.py and test_exact_label
     "metric-of-elements",
     "element-labels-unrounded",
 }
+CAUGHT_IN_MODELS = {"model-loads", "model-tells"}  # planted in test_boxed_models.py
 CAUGHT_IN_DISTRIBUTIONS = {  # planted in test_planted_distributions.py
     "imports-declared",
     "no-side-effects",
@@ -114,7 +115,11 @@ def test_a_view_that_draws_nothing_may_be_declared(monkeypatch: pytest.MonkeyPat
 
 def test_every_check_has_a_planted_bug() -> None:
     elsewhere = (
-        CAUGHT_BELOW | CAUGHT_IN_DISTRIBUTIONS | CAUGHT_AT_ELEMENTS | {one.id for one in CAPABILITY_CHECKS.values()}
+        CAUGHT_BELOW
+        | CAUGHT_IN_DISTRIBUTIONS
+        | CAUGHT_IN_MODELS
+        | CAUGHT_AT_ELEMENTS
+        | {one.id for one in CAPABILITY_CHECKS.values()}
     )
     assert {one.id for one in ALL_CHECKS} - elsewhere == set(PLANTED) - {"has-recipe-or-example"}
     assert len(PLANTS) >= 20

@@ -43,6 +43,7 @@ COMMANDS = {
     "help": ["--help"],
     "plugins": ["plugins"],
     "show": ["show", "linear@1"],
+    "list-models": ["list", "models"],
     "list-help": ["list", "--help"],
     "version": ["--version"],
 }

@@ -119,3 +119,8 @@ def repcore_dense_writers() -> list[specs.DenseWriterSpec]:  # type: ignore[empt
 @hookspec
 def repcore_commands() -> list[specs.CommandSpec]:  # type: ignore[empty-body]
     """Commands of the plugin's own, shown as ``repcore DOMAIN NAME``."""
+
+
+@hookspec
+def repcore_models() -> list[specs.ModelSpec]:  # type: ignore[empty-body]
+    """Trained models that lie in the distribution, loaded by name wherever a model folder is taken."""

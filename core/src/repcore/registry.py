@@ -27,6 +27,7 @@ from repcore.specs import (
     DatasetSpec,
     EncoderSpec,
     EstimatorSpec,
+    ModelSpec,
     ObjectiveSpec,
     OpSpec,
     PreprocessorSpec,
@@ -145,8 +146,9 @@ class Registry:
         )
 
     def domains(self) -> list[str]:
-        """Domains of the plugins that work."""
-        return sorted({r.domain for r in self.records if r.status in WORKING and r.name != BUILT_IN and r.info})
+        """Domains of the plugins that work; trained models alone make none."""
+        working = (r for r in self.records if r.status in WORKING and r.name != BUILT_IN and r.info)
+        return sorted({r.domain for r in working if not r.specs or any(one.kind != "model" for one in r.specs)})
 
     def require_domain(self, domain: str | None) -> None:
         """Refuse a domain that nobody has; None is any.
@@ -289,6 +291,9 @@ class Registry:
     def writer(self, name: str) -> Entry[WriterSpec]:
         return self.get("writer", name)
 
+    def model(self, name: str) -> Entry[ModelSpec]:
+        return self.get("model", name)
+
 
 @lru_cache(maxsize=1)
 def default() -> Registry:
@@ -310,14 +315,28 @@ def installable_domains() -> list[str]:
     add libraries and may bear the name of a command.
     """
     try:
-        described = importlib.metadata.metadata("repcore")
+        extras = importlib.metadata.metadata("repcore").get_all("Provides-Extra") or []
     except importlib.metadata.PackageNotFoundError:
         return []
-    extras = described.get_all("Provides-Extra") or []
-    asked = {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in described.get_all("Requires-Dist") or []}
+    asked = _asked_for()
     return sorted(extra for extra in extras if f"repcore-{extra}" in asked)
+
+
+def _asked_for() -> set[str]:
+    """Distributions that core's own metadata names, extras included."""
+    try:
+        lines = importlib.metadata.requires("repcore") or []
+    except importlib.metadata.PackageNotFoundError:
+        return set()
+    return {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in lines}
 
 
 def install_command(domain: str) -> str:
     """How to get a first-party domain."""
     return f'pip install "repcore[{domain}]"'
+
+
+def models_distribution(domain: str) -> str:
+    """The first-party distribution of trained models of a domain; empty where core's extras name none."""
+    name = f"repcore-{domain}-models"
+    return name if name in _asked_for() else ""

@@ -114,7 +114,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         loaded = state.pop("model_", None)
         if loaded is not None:
             loaded.unchanged("model = model.save(FOLDER), Embedder(model)")
-            state["model_place_"] = (str(loaded.folder.folder.resolve()), loaded.device)
+            state["model_place_"] = (loaded.folder.lasting_name, loaded.device)
         if isinstance(state["model"], Run):
             state["model"] = str(state["model"].folder)
         return state

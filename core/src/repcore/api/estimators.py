@@ -145,7 +145,7 @@ def fit(
         raise DataError(f"no label {label!r}", labels=", ".join(one.name for one in source.targets) or "none")
     chosen = replace(
         fitted,
-        model=str(opened.folder.folder.resolve()),
+        model=opened.folder.lasting_name,
         identity=opened.identity(),
         features={"pool": pool, "level": level, "layer": layer},
         target=label or "",

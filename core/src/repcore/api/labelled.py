@@ -98,7 +98,7 @@ def finetune(
     settings = finetune_settings(opened, target, dataset, task, as_overrides(overrides))
     tell_rows(rows, target, source, teller, settings)
     request = {
-        "model": str(opened.folder.folder), "label": target.name, "task": task, "split": split, "group": group,
+        "model": opened.folder.lasting_name, "label": target.name, "task": task, "split": split, "group": group,
         "folds": folds, "labels": None if labels is None else str(labels), "seeds": seeds, "ensemble": ensemble,
         "twin": twin, "keep_copies_together": keep_copies_together, "overrides": as_overrides(overrides),
         "data": MEMORY if given.reader is not None else str(given.settings.get("path", given.settings["name"])),

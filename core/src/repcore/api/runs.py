@@ -254,7 +254,7 @@ def _folder_of(model: Model | Run | Path | str) -> Path:
         return model._place / "model" if loaded is None else _folder_of(loaded)
     if isinstance(model, Model):
         return model.unchanged().folder.folder
-    from repcore.checkpoints.hub import model_path
+    from repcore.checkpoints.places import model_path
 
     return model_path(model)
 

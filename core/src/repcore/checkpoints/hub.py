@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repcore.errors import CheckpointError, ConfigError, DataError, PluginError, RepcoreError
+from repcore.errors import CheckpointError, ConfigError, PluginError, RepcoreError
 
 SCHEME = re.compile(r"^hf:/{1,2}")  # pathlib makes one slash of two
 NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -172,21 +172,3 @@ def _in_words(name: HubName) -> Iterator[None]:
                 f"{name}: there is no such model, or it is private", hint="hf auth login, or set HF_TOKEN"
             ) from error
         raise CheckpointError(f"{name}: {kind}: {str(error).partition(chr(10))[0][:200]}") from error
-
-
-def model_path(path: Path | str) -> Path:
-    """A model folder from itself, from the run folder that holds it, or from the Hub (``hf://owner/name@revision``).
-
-    Raises:
-        DataError: neither.
-    """
-    given = fetched(path) if is_hub_name(path) else Path(path)
-    for candidate in (given, given / "model"):
-        if (candidate / "weights.safetensors").is_file():
-            return candidate
-    if not given.exists():
-        raise DataError(f"model {str(path)!r} does not exist")
-    raise DataError(
-        f"{str(path)!r} is not a model folder (no weights.safetensors)",
-        hint="a published checkpoint becomes one with: repcore import CKPT -o MODEL",
-    )

@@ -37,7 +37,9 @@ from repcore.checkpoints.folder_facts import (
     check_settings,
     refuse_changed,
 )
+from repcore.checkpoints.halves import widened
 from repcore.checkpoints.outline import bounded, compare, outlined
+from repcore.checkpoints.places import lasting_name
 from repcore.checkpoints.reading import file_sha256, header_shapes, read_file
 from repcore.checkpoints.task_part import PREFIX, load_own_state, target_of
 from repcore.config.resolve import ResolvedPart
@@ -78,6 +80,11 @@ class ModelFolder:
     def preprocessor_name(self) -> str:
         """Full name of the preprocessor."""
         return str(self.config["preprocessor"]["name"])
+
+    @property
+    def lasting_name(self) -> str:
+        """What loads this model from any working directory, for whatever keeps it."""
+        return lasting_name(self.folder)
 
     @property
     def dim(self) -> int:
@@ -308,8 +315,9 @@ class ModelFolder:
 
     def holds(self, encoder: nn.Module) -> bool:
         """Whether a network has the weights that were loaded from here, whatever lies in the folder by now."""
-        loaded = self._read.get(LOADED) or content_sha256(self.tensors())
-        return content_sha256(encoder.state_dict()) == loaded
+        own = encoder.state_dict()
+        loaded = self._read.get(LOADED) or content_sha256(widened(self.tensors(), own))
+        return content_sha256(own) == loaded
 
     def load_into(self, encoder: nn.Module) -> None:
         """Copy the weights into an encoder of the same sizes.
@@ -317,7 +325,7 @@ class ModelFolder:
         Raises:
             CheckpointError: names, shapes, dtypes or the declared width differ; names them.
         """
-        state = self.tensors()
+        state = widened(self.tensors(), encoder.state_dict())
         self._compare(state, encoder)
         self._read[LOADED] = content_sha256(state)
         width, declared = getattr(encoder, "dim", None), self.config.get("dim")
@@ -358,7 +366,7 @@ class ModelFolder:
             name = f"{MEMBERS}/{number}.safetensors"
             state = self.stored(name)
             other = self.build_encoder(known)
-            own = self._untied(_of_encoder(state))
+            own = widened(self._untied(_of_encoder(state)), other.state_dict())
             self._compare(own, other)
             other.load_state_dict(own)
             tasks.append(self._task(known, other, state, name))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from repcore import registry as registry_module
 from repcore.checkpoints.content import content_of_file, content_sha256, write_tensors
 from repcore.checkpoints.folder_facts import settings_content
+from repcore.checkpoints.halves import halved
 from repcore.checkpoints.model_card import model_card
 from repcore.checkpoints.model_folder import (
     CARD,
@@ -100,6 +101,30 @@ def record_content(folder: Path) -> None:
     told = _told(model.card, model.config.get("origin", {}))
     written = {**model.config, **told, "content": {**content, **known}}
     write_text(folder / CONFIG, json.dumps(written, indent=2) + "\n")
+
+
+def store_halved(folder: Path, told: Mapping[str, Any] | None = None) -> None:
+    """Write the weights of a model folder again in half precision (:mod:`repcore.checkpoints.halves`), with their new
+    hashes and a card that says so.
+
+    Args:
+        told: further facts for the card; those that it has stay.
+
+    Raises:
+        CheckpointError: the folder cannot be read, or was changed since it was saved.
+    """
+    model = read_model(folder)
+    rounded = {name: halved(model.stored(name)) for name in model.weight_files()}
+    card = {**model.card, **(told or {}), "numbers_on_disk": "float16"}
+    content = dict(model.config.get("content") or settings_content(model.config, model.preprocessing))
+    with _written_whole(folder) as partial:
+        shutil.copytree(folder, partial, dirs_exist_ok=True)
+        for name, tensors in rounded.items():
+            content[name] = _save(partial / name, tensors, model.encoder_name)
+        config = {**model.config, **_told(card, model.config.get("origin", {})), "content": content}
+        _write_json(partial / CONFIG, config)
+        own = (value for name, value in rounded[WEIGHTS].items() if not name.startswith(PREFIX))
+        _write_card(partial, config, card, sum(tensor.numel() for tensor in own))
 
 
 def _config_of(

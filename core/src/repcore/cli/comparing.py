@@ -11,7 +11,7 @@ from repcore import registry
 from repcore.cli.console import say, show_json, table
 from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reading_options, work_options
 from repcore.cli.vector_rows import gathered
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, DataError
 from repcore.outputs import local_output
 
 if TYPE_CHECKING:
@@ -91,10 +91,20 @@ def _columns(by: tuple[str, ...]) -> list[str]:
 
 def _contender(source: Path, data: str, labels: tuple[str, ...], given: Mapping[str, Any]) -> Contender:
     from repcore.explore.compare import Contender
-    from repcore.report.collect import stored_parameters
 
     rows = gathered(source, data, given, labels)
-    return Contender(str(source), rows, stored_parameters(Path(rows.origin.model)) if rows.origin.model else None)
+    return Contender(str(source), rows, _parameters(rows.origin.model))
+
+
+def _parameters(place: str) -> int | None:
+    """Number of parameters of the model that made the vectors; None where none is known, or it has moved."""
+    from repcore.checkpoints.places import model_path
+    from repcore.report.collect import stored_parameters
+
+    try:
+        return stored_parameters(model_path(place)) if place else None
+    except DataError:
+        return None
 
 
 def _show(found: SideBySide) -> None:

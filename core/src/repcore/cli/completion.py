@@ -1,5 +1,5 @@
 """What Tab completes: recipes, presets, readers, settings and their values, data sets, tasks, methods, protocols,
-estimators, formats, splits, poolings, devices, runs.
+estimators, formats, splits, poolings, devices, runs, installed models.
 
 Words come from what plugins registered and from settings' classes, all of which load without torch; of a model only
 ``config.json`` is read. A shell waits for the answer: whatever goes wrong here completes nothing and says nothing.
@@ -19,6 +19,7 @@ import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
 from repcore import registry as registries
+from repcore.checkpoints.places import named_model
 from repcore.config.plain import field_types
 from repcore.config.resolve import resolve_run
 from repcore.config.schema import PART_KINDS, SECTIONS
@@ -36,6 +37,8 @@ SPLITS = ("random", "group", "stratified", "declared", "folds:", "stratified-fol
 DEVICES = ("auto", "cpu", "cuda", "mps")
 UNFINISHED = ("=", ":")
 """Ends of words after which more is to come, so that no space is put behind them."""
+MODELS = ("model", "source", "init_from")
+"""Paths that may also be the name of an installed model."""
 
 
 class Completed(click.types.StringParamType):
@@ -65,8 +68,9 @@ def completing(command: click.Command) -> click.Command:
     for parameter in told.params:
         word = parameter.name or ""
         find = FINDERS.get(f"{told.name} {word}", FINDERS.get(word))
-        if find is not None and type(parameter.type) is click.types.StringParamType:
-            parameter.type = Completed(find, files=word in ("data", "sources", "models"))
+        is_text = type(parameter.type) is click.types.StringParamType
+        if find is not None and (is_text or (word in MODELS and isinstance(parameter.type, click.Path))):
+            parameter.type = Completed(find, files=word in ("data", "sources", "models", *MODELS))
     _reading_on(told)
     if isinstance(told, click.Group):
         told.commands = {name: completing(inner) for name, inner in told.commands.items()}
@@ -144,7 +148,8 @@ def _encoder(ctx: click.Context) -> str:
     for word in ("model", "source", "models", "sources", "folder"):
         given = ctx.params.get(word)
         for one in given if isinstance(given, tuple) else (given,):
-            found = _encoder_of(Path(str(one)).expanduser()) if one else ""
+            named = named_model(str(one)) if one else None
+            found = _encoder_of(named.spec.place() if named else Path(str(one)).expanduser()) if one else ""
             if found:
                 return found
     return ""
@@ -330,6 +335,12 @@ def _runs(ctx: click.Context, incomplete: str) -> Iterator[str]:
     yield from (one.name for one in sorted(folders, key=lambda one: one.stat().st_mtime, reverse=True))
 
 
+def _models(ctx: click.Context, incomplete: str) -> Iterator[str]:
+    """Names of installed models; in a domain's own command those of the domain."""
+    domain = ctx.obj if isinstance(ctx.obj, str) else None
+    yield from (entry.full_name for entry in registries.default().entries("model", domain))
+
+
 def _published(ctx: click.Context, incomplete: str) -> Iterator[str]:
     for entry in registries.default().entries("checkpoint"):
         yield from (f"{entry.domain}/{name}" for name in entry.spec.published)
@@ -364,8 +375,7 @@ FINDERS: Mapping[str, Find] = {
     "preset": _presets,
     "overrides": _settings,
     "data": _names("dataset", lambda spec: spec.embedded),
-    "sources": _words(),
-    "models": _words(),
+    **dict.fromkeys(("sources", "models", *MODELS), _models),
     "reader": _readers,
     "reader_name": _readers,
     "settings": _reading,

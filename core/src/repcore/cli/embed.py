@@ -63,7 +63,9 @@ OF_ROWS = ("layer", "dim", "normalise", "windows")
 @ending_options("could not be embedded")
 @click.pass_context
 def embed_command(ctx: click.Context, /, **given: Any) -> None:
-    """Embeddings of every row of DATA by MODEL (a model or run folder), row by row, with status and reason.
+    """Embeddings of every row of DATA by MODEL, row by row, with status and reason.
+
+    MODEL is a model folder, a run, or the name of an installed model (`repcore list models`).
 
     An interrupted command goes on where it stopped when it is given again.
 

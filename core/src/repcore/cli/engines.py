@@ -120,6 +120,7 @@ def run_engine(
 def _job(
     command: Literal["embed", "predict"], given: Mapping[str, Any], reading: Mapping[str, Any], options: Any
 ) -> Job:
+    from repcore.checkpoints.places import named_model
     from repcore.data.shards.addresses import is_address
     from repcore.embedding.engines.work import Job
 
@@ -132,7 +133,7 @@ def _job(
         whole["selected_rows"] = str(Path(whole["selected_rows"]).expanduser().absolute())
     return Job(
         command=command,
-        model=str(model.absolute() if model.exists() else model),
+        model=str(model.absolute() if model.exists() and named_model(model) is None else model),
         data=data,
         reader=given["reader"],
         reading=whole,

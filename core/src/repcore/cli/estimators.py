@@ -68,7 +68,7 @@ def fit_command(estimator: str, model: Path, data: str, overrides: tuple[str, ..
     batches = _finite(_windows(loaded, reader, fitted, chosen, given, reporter, "fitting"), failed)
     fitted.estimator.fit(batches, target)
     reporter.close()
-    done = _bound(fitted, loaded, model, chosen, reader, given["label"] or "")
+    done = _bound(fitted, loaded, chosen, reader, given["label"] or "")
     save_estimator(given["output"], done)
     summary = {"estimator": fitted.part.name, "rows": failed[0], "left_out": failed[1], "folder": str(given["output"])}
     facts = {key: value for key, value in done.estimator.state()[1].items() if isinstance(value, int | float | str)}
@@ -250,13 +250,13 @@ def _finite(windows: Iterator[FeatureWindow], counts: list[int]) -> Iterator[Fea
 
 
 def _bound(
-    fitted: FittedEstimator, model: Model, path: Path, chosen: Mapping[str, Any], reader: DatasetReader, label: str
+    fitted: FittedEstimator, model: Model, chosen: Mapping[str, Any], reader: DatasetReader, label: str
 ) -> FittedEstimator:
     from dataclasses import replace
 
     return replace(
         fitted,
-        model=str(path.resolve()),
+        model=model.folder.lasting_name,
         identity=model.identity(),
         features=dict(chosen),
         data=reader.fingerprint,

@@ -35,7 +35,7 @@ EXAMPLE_ROWS = 16
 @json_option
 @click.pass_context
 def export_command(ctx: click.Context, /, **given: Any) -> None:
-    """MODEL (a model or run folder) as one file that runs without repcore, compared with the model after writing.
+    """MODEL (a folder, a run, an installed model) as one file that runs without repcore, compared with it.
 
     The program takes inputs as the model's preprocessor prepares them, any number of items at once, or one where the
     network fixes their number. Rows of --data (by default the data that the model was trained on) are the example; an

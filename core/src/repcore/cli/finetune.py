@@ -63,7 +63,7 @@ NOT_STORED = ("resume", "out", "device", "as_json")
 def finetune_command(
     ctx: click.Context, /, model: Path | None, overrides: tuple[str, ...], resume: str | None, **given: Any
 ) -> None:
-    """Fine-tune MODEL (a model or run folder) on labels, and keep the model with its task for `repcore predict`.
+    """Fine-tune MODEL (a folder, a run, an installed model) on labels; `repcore predict` takes what is left.
 
     OVERRIDES such as trainer.epochs=10 trainer.patience=3 task.head=first-token task.class_weights=balanced
     finetune.layer_decay=0.75 finetune.frozen_epochs=2 method.temperature=0.1.
@@ -102,7 +102,7 @@ def _resumed(folder: RunFolder, model: Path | None, data: str | None, overrides:
         "model": folder.place_of(str(stored["model"])) if model is None else _lasting(model),
         "data": folder.place_of(str(stored["data"])) if data is None else data,
     }
-    if model is None and "://" not in places["model"] and not Path(places["model"]).exists():
+    if model is None and not _is_there(places["model"]):
         raise ConfigError(
             f"{places['model']!r}, the model that {folder.path} began with, does not exist",
             needed_for="its preprocessor, and the weights that further networks (seeds, folds, members) begin from",
@@ -110,6 +110,12 @@ def _resumed(folder: RunFolder, model: Path | None, data: str | None, overrides:
         )
     folder.point_latest_again()
     return {**stored, **places}
+
+
+def _is_there(model: str) -> bool:
+    from repcore.checkpoints.places import named_model
+
+    return "://" in model or Path(model).exists() or named_model(model) is not None
 
 
 def _lasting(model: Path) -> str:

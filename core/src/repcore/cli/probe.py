@@ -72,7 +72,7 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 @device_option
 @json_option
 def probe_command(source: Path, **given: Any) -> None:
-    """Probe a MODEL (model or run folder), or embeddings in a parquet or npz file, on labelled data.
+    """Probe a MODEL (model or run folder, installed model), or embeddings in a parquet or npz file, on labelled data.
 
     \b
     Example:

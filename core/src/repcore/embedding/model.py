@@ -19,9 +19,10 @@ from torch import nn
 from repcore import registry as registries
 from repcore.arguments import checked
 from repcore.checkpoints.changed import save_changed
-from repcore.checkpoints.hub import card_metadata, model_path, pushed
+from repcore.checkpoints.hub import card_metadata, pushed
 from repcore.checkpoints.model_folder import ModelFolder, read_model
-from repcore.checkpoints.saving import canonical_tensors, record_content
+from repcore.checkpoints.places import model_path
+from repcore.checkpoints.saving import canonical_tensors, record_content, store_halved
 from repcore.checkpoints.task_part import target_of
 from repcore.config.resolve import resolve_part
 from repcore.data.given import ListReader, given_reader
@@ -386,15 +387,21 @@ class Model:
         return self
 
     @checked
-    def save(self, folder: Path | str) -> Model:
+    def save(self, folder: Path | str, *, dtype: str | torch.dtype | None = None) -> Model:
         """Write the model, with the weights that the network has now, and give the saved model.
+
+        Args:
+            dtype: ``float16`` halves the weights on disk: another model, which is loaded in its own number format.
 
         Raises:
             CheckpointError: the folder holds something else; or a model with a task whose network was changed.
+            ConfigError: another dtype than float16 or float32.
         """
-        path = Path(folder)
+        path, kind = Path(folder), torch_dtype(dtype or torch.float32)
+        if kind is torch.bfloat16:
+            raise ConfigError("dtype=bfloat16 keeps two digits of a weight", expected="float16 or float32")
         folder_for(path.parent, "folder")
-        if path.resolve() == self.folder.folder.resolve() and not self.is_changed():
+        if path.resolve() == self.folder.folder.resolve() and not self.is_changed() and kind is torch.float32:
             return self
         if self.is_changed():
             save_changed(self.folder, self.encoder, self.preprocessor, self.registry, path)
@@ -403,6 +410,8 @@ class Model:
         else:
             shutil.copytree(self.folder.folder, path, dirs_exist_ok=True)
             record_content(path)
+        if kind is torch.float16:
+            store_halved(path)
         return load(path, device=self.device, registry=self.registry)
 
     @checked
@@ -440,13 +449,13 @@ class Model:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as the path and the content hash of its folder.
+        """Pickled as the place and the content hash of its folder.
 
         Raises:
             CheckpointError: its network was changed, which the folder does not know.
         """
         self.unchanged("model = model.save(FOLDER)")
-        return _reopened, (str(self.folder.folder.resolve()), self.identity(), self.device)
+        return _reopened, (self.folder.lasting_name, self.identity(), self.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:
         # nothing changes a fitted preprocessor, and what it holds (RDKit's settings) may be no thing to copy
@@ -465,10 +474,11 @@ class Model:
 @checked
 @leaves_no_trace
 def load(path: Path | str, *, device: str | torch.device = "cpu", registry: Registry | None = None) -> Model:
-    """A model from its folder, from the run folder that holds it, or from the Hub.
+    """A model from its folder, from the run folder that holds it, by the name of an installed model, or from the Hub.
 
     Args:
-        path: also ``hf://owner/name`` or ``hf://owner/name@revision``, which is downloaded once.
+        path: also ``domain/name`` of ``repcore list models``, or ``hf://owner/name`` or ``hf://owner/name@revision``,
+            which is downloaded once.
         device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` (cuda where there is one).
 
     Raises:
@@ -477,7 +487,7 @@ def load(path: Path | str, *, device: str | torch.device = "cpu", registry: Regi
     """
     known = registry or registries.default()
     there = torch_device(device, "device")
-    folder = read_model(model_path(path).resolve())  # wherever the process goes later, and another run is the latest
+    folder = read_model(model_path(path, known).resolve())  # wherever the process goes later, whatever is latest then
     encoder, preprocessor = folder.build(known)
     return Model(folder, encoder.to(there), preprocessor, known, there)
 

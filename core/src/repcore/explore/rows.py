@@ -139,7 +139,7 @@ def from_model(
     labelled = read_rows(reader)
     chosen = {"pooling": options.pooling, "level": options.level, "layer": options.layer, "dim": options.dim}
     origin = Origin(
-        model=str(Path(model.folder.folder).resolve()), identity=model.identity(), encoder=model.folder.encoder_name,
+        model=model.folder.lasting_name, identity=model.identity(), encoder=model.folder.encoder_name,
         preprocessor=model.folder.preprocessor_name, vectors=chosen, **_data_facts(asked, reader),
     )  # fmt: skip
     places = np.arange(len(found.ids))

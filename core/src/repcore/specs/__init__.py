@@ -24,6 +24,7 @@ from repcore.specs.base import (
     TensorSpec,
     ViewsRole,
 )
+from repcore.specs.boxed import ModelSpec, models_in
 from repcore.specs.runs import (
     DatasetSpec,
     EncoderSpec,
@@ -61,6 +62,7 @@ __all__ = [
     "EncoderSpec",
     "EstimatorSpec",
     "Labels",
+    "ModelSpec",
     "ObjectiveSpec",
     "OpSpec",
     "PluginInfo",
@@ -79,11 +81,12 @@ __all__ = [
     "ViewsRole",
     "ViewsSpec",
     "WriterSpec",
+    "models_in",
 ]
 
 SPEC_TYPES: tuple[type[Spec], ...] = (
     EncoderSpec, ObjectiveSpec, DatasetSpec, PreprocessorSpec, ViewsSpec, RecipeSpec, SystemSpec,
-    CheckpointSpec, OpSpec, TaskSpec, ProbeSpec, EstimatorSpec, WriterSpec, DenseWriterSpec, CommandSpec,
+    CheckpointSpec, OpSpec, TaskSpec, ProbeSpec, EstimatorSpec, WriterSpec, DenseWriterSpec, CommandSpec, ModelSpec,
 )  # fmt: skip
 """Every kind of spec; the hook that returns a kind is ``repcore_<plural of kind>``."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from repcore.testing import (
+    boxed_checks,
     capability_checks,
     checkpoint_checks,
     command_checks,
@@ -57,6 +58,7 @@ GROUPS: Mapping[str, tuple[Check, ...]] = {
     "op": op_checks.CHECKS,
     "checkpoint": checkpoint_checks.CHECKS,
     "command": command_checks.CHECKS,
+    "model": boxed_checks.CHECKS,
 }
 
 

@@ -14,6 +14,7 @@ from repcore.plugins import PluginRecord, missing_modules
 from repcore.registry import Entry, Registry
 from repcore.specs import GENERIC, RecipeSpec
 from repcore.testing import (
+    boxed_checks,
     capability_checks,
     checkpoint_checks,
     command_checks,
@@ -36,6 +37,7 @@ from repcore.testing import (
     view_checks,
     writer_checks,
 )
+from repcore.testing.boxed_checks import BoxedSubject
 from repcore.testing.check import Check, Level, SubjectError, fail
 from repcore.testing.checkpoint_checks import CheckpointSample, CheckpointSubject
 from repcore.testing.command_checks import CommandSubject
@@ -209,6 +211,9 @@ class _Plan:
     def command(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         yield from self._on(entry, command_checks.CHECKS, CommandSubject(entry))
 
+    def model(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        yield from self._on(entry, boxed_checks.CHECKS, BoxedSubject(self.registry, entry))
+
     def _of(self, kind: str) -> list[Entry[Any]]:
         return [entry for entry in self.entries if entry.spec.kind == kind]
 
@@ -298,6 +303,7 @@ KINDS: Mapping[str, Callable[[_Plan, Entry[Any]], Iterator[DueCheck]]] = {
     "op": _Plan.op,
     "checkpoint": _Plan.checkpoint,
     "command": _Plan.command,
+    "model": _Plan.model,
 }
 """Kind of spec -> its checks. A system only names others (``names-valid``); its replay is proved on golden data."""
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from repcore.checkpoints.hub import model_path
 from repcore.checkpoints.model_folder import ModelFolder, read_model
+from repcore.checkpoints.places import model_path
 from repcore.config.bounds import check_bounds
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.accounting import report_account
@@ -197,7 +197,7 @@ def _lent_preprocessor(resolved: ResolvedRun) -> Path | None:
 
 
 def _donor(resolved: ResolvedRun, folder: Path) -> ModelFolder:
-    donor = read_model(folder)
+    donor = read_model(model_path(folder))
     for kind, name in (("encoder", donor.encoder_name), ("preprocessor", donor.preprocessor_name)):
         configured = getattr(resolved, kind).name
         if name != configured:

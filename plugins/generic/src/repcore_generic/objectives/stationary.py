@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from repcore.checkpoints.hub import model_path
 from repcore.checkpoints.model_folder import read_model
+from repcore.checkpoints.places import model_path
 from repcore.embedding.model import load
 from repcore.errors import ConfigError
 from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress

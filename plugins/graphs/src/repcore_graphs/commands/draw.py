@@ -8,7 +8,7 @@ import click
 
 
 @click.command("draw")
-@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
 @click.option("--reader", help="Registered reader to use instead of the one that fits best.")
 @click.option("--count", default=12, show_default=True, help="Graphs to draw, from the start of the data.")
@@ -31,13 +31,14 @@ def draw_command(model: Path, data: str, reader: str | None, count: int, output:
 
     from repcore import registry
     from repcore.checkpoints.model_folder import read_model
+    from repcore.checkpoints.places import model_path
     from repcore.cli.console import say
     from repcore.data.readers import open_data
     from repcore.errors import ItemError
     from repcore_graphs.importance import with_importance
     from repcore_graphs.rendering.graphs import draw_sample
 
-    encoder, preprocessor = read_model(model).build()
+    encoder, preprocessor = read_model(model_path(model)).build()
     _, samples = open_data(registry.default(), data, domain="graphs", reader=reader)
     figures, left_out = [], []
     for index in range(min(count, len(samples))):

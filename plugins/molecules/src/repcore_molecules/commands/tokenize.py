@@ -99,8 +99,8 @@ def _preprocessor(model: Path | None, vocabulary: Path | None, mode: str | None)
         return SelfiesPreprocessor(replace(config, max_length=sys.maxsize))
     if vocabulary is not None or mode is not None:
         raise ConfigError("--model brings its own vocabulary and mode", hint="leave out --vocabulary and --mode")
-    from repcore.checkpoints.hub import model_path
     from repcore.checkpoints.model_folder import read_model
+    from repcore.checkpoints.places import model_path
 
     built = read_model(model_path(model)).build_preprocessor()
     if not isinstance(built, SelfiesPreprocessor):
