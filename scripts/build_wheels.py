@@ -1,4 +1,4 @@
-"""Build wheels and source archives of core and every plugin, and check what is inside.
+"""Build wheels and source archives of core, of every plugin and of its trained models, and check what is inside.
 
 Checks: every source file is in the wheel and nothing else (no tests, data or caches); ``py.typed`` and the entry
 points are there; a wheel built from the unpacked source archive equals the one built from the checkout byte for
@@ -28,8 +28,18 @@ class DistributionError(Exception):
 
 
 def package_folders(root: Path = ROOT) -> list[Path]:
-    """Core and every plugin present."""
-    return [root / "core", *sorted(path.parent for path in root.glob("plugins/*/pyproject.toml"))]
+    """Core, every plugin present, and the trained models of each."""
+    return [root / "core", *plugin_folders(root), *model_folders(root)]
+
+
+def plugin_folders(root: Path = ROOT) -> list[Path]:
+    """Every plugin present; a folder is called like its domain."""
+    return sorted(path.parent for path in root.glob("plugins/*/pyproject.toml"))
+
+
+def model_folders(root: Path = ROOT) -> list[Path]:
+    """The distributions of trained models, each below its domain's plugin."""
+    return sorted(path.parent for path in root.glob("plugins/*/models/pyproject.toml"))
 
 
 def build(folder: Path, out: Path, *kinds: str) -> None:

@@ -36,8 +36,9 @@ class SetupError(Exception):
 
 
 def packages() -> list[Path]:
-    """Folders of core and of every plugin present."""
-    return [ROOT / "core", *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
+    """Folders of core, of every plugin present, and of its trained models."""
+    found = (path.parent for form in ("*", "*/models") for path in ROOT.glob(f"plugins/{form}/pyproject.toml"))
+    return [ROOT / "core", *sorted(found)]
 
 
 def fingerprint() -> str:
@@ -95,7 +96,7 @@ def install() -> None:
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "-c", "constraints.txt"]
     fresh = [] if (VENV / "bin" / "python").exists() and same_python() else ["--clear"]
     editable = [argument for one in packages() for argument in ("-e", str(one.relative_to(ROOT)))]
-    names = ", ".join(one.name for one in packages())
+    names = ", ".join("-".join(one.relative_to(ROOT).parts[-2:]).removeprefix("plugins-") for one in packages())
     STAMP.unlink(missing_ok=True)
     step(1, f"environment in {VENV.name}", 0.2, [sys.executable, "-m", "venv", *fresh, str(VENV)])
     step(2, "torch and build tools", 4, [*pip, *BUILD_TOOLS, "torch", "torchvision", "torchaudio"])

@@ -18,7 +18,7 @@ Graph = Mapping[str, set[str]]
 
 def packages() -> list[Path]:
     """Folders of core's package and of every plugin's."""
-    return [CORE, *sorted(path.parent for path in ROOT.glob("plugins/*/src/*/__init__.py"))]
+    return [CORE, *sorted(path.parent for path in ROOT.glob("plugins/**/src/*/__init__.py"))]
 
 
 def module_graph(folder: Path) -> Graph:

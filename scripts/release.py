@@ -169,15 +169,18 @@ def try_core_alone(trial: Trial) -> None:
     trial.run("plugins", "check", "trial-rows")
 
 
-def try_plugins(trial: Trial, domains: Sequence[str], *, train: bool = True) -> None:
+def try_plugins(trial: Trial, domains: Sequence[str], *, train: bool = True, models: Sequence[str] = ()) -> None:
     """Doctor, list and versions; conformance and a short training of each domain.
+
+    Args:
+        models: domains whose trained models are installed as well.
 
     Raises:
         ReleaseError: one of these fails.
     """
     health = json.loads(trial.run("plugins", "--doctor", "--json").stdout)
     states = {one["name"]: one["status"] for one in health["plugins"]}
-    if set(states) != {"core", *domains} or set(states.values()) - {"ok", "slow"}:
+    if set(states) != {"core", *domains, *map(models_of, models)} or set(states.values()) - {"ok", "slow"}:
         raise ReleaseError(f"plugins are not in order: {states}")
     version = (ROOT / "VERSION").read_text().strip()
     wrong = [one["name"] for one in health["plugins"] if one["version"] != version]
@@ -198,15 +201,42 @@ def try_plugins(trial: Trial, domains: Sequence[str], *, train: bool = True) -> 
                 raise ReleaseError(f"training in {domain} left no model")
 
 
-def try_removals(trial: Trial, wheels: Path, domains: Sequence[str], removed: Sequence[str] | None = None) -> None:
-    """Without any one of ``removed`` (all of ``domains`` by default), the others are in order.
+def models_of(domain: str) -> str:
+    """Name of the plugin that holds a domain's trained models."""
+    return f"{domain}-models"
+
+
+def try_models(trial: Trial, domain: str, *, whole: bool = True) -> None:
+    """The trained models of a domain are listed with what their cards say, load, and pass their checks.
+
+    Args:
+        whole: all checks of the plugin, which build a wheel again; else listing alone.
+
+    Raises:
+        ReleaseError: one is not whole, or its domain is missing.
+    """
+    for one in json.loads(trial.run("list", "models", "--domain", domain, "--json").stdout):
+        if one["note"] or not (one["trained on"] and one["licence"] and one["figures"]):
+            raise ReleaseError(f"a model is not in order: {one}")
+    if whole:
+        trial.run("plugins", "check", models_of(domain))
+
+
+def try_removals(
+    trial: Trial,
+    wheels: Path,
+    domains: Sequence[str],
+    removed: Sequence[str] | None = None,
+    models: Sequence[str] = (),
+) -> None:
+    """Without any one of ``removed`` (all of ``domains`` by default), the others are in order; so are trained models.
 
     Raises:
         ReleaseError: they are not.
     """
     for domain in domains if removed is None else removed:
         trial.uninstall(f"repcore-{domain}")
-        try_plugins(trial, [one for one in domains if one != domain], train=False)
+        try_plugins(trial, [one for one in domains if one != domain], train=False, models=models)
         trial.install("--find-links", str(wheels), f"repcore-{domain}")
 
 
@@ -263,7 +293,8 @@ def release(out: Path, *, quick: bool, dependencies: Sequence[str]) -> None:
     for folder in build_wheels.package_folders():
         wheel = build_wheels.build_and_check(folder, out)
         tell(f"built {wheel.name}, {wheel.stat().st_size / 1024:.0f} KiB")
-    domains = [folder.name for folder in build_wheels.package_folders()[1:]]
+    domains = [folder.name for folder in build_wheels.plugin_folders()]
+    models = [folder.parent.name for folder in build_wheels.model_folders()]
     with tempfile.TemporaryDirectory() as scratch:
         third_party = linked_packages(Path(scratch) / "third-party")
         places = iter(Path(scratch) / f"trial-{number}" for number in range(100))
@@ -276,10 +307,12 @@ def release(out: Path, *, quick: bool, dependencies: Sequence[str]) -> None:
         for domain in () if quick else domains:
             try_plugins(trial(domain), [domain])
             tell(f"core with {domain}: in order, conforms, trains")
-        together = trial(*domains)
-        try_plugins(together, domains, train=False)
-        try_removals(together, out, domains)
-        tell("all together, and all but one: in order")
+        together = trial(*domains, *map(models_of, models))
+        try_plugins(together, domains, train=False, models=models)
+        for domain in models:
+            try_models(together, domain, whole=not quick)
+        try_removals(together, out, domains, models=models)
+        tell("all together with their models, and all but one: in order")
         for kind in dependencies:
             exchanged = trial(*domains)
             refused = exchange_dependencies(exchanged, kind, ["repcore", *(f"repcore-{one}" for one in domains)])

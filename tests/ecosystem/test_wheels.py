@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -55,17 +58,58 @@ def test_training_and_embedding_outside_the_source_tree(with_molecules: Trial) -
 
 
 def test_all_plugins_together_and_all_but_one(tmp_path: Path, third_party: Path, wheels: Path) -> None:
-    domains = [folder.name for folder in build_wheels.package_folders()[1:]]
-    names = ["repcore", *(f"repcore-{domain}" for domain in domains)]
+    domains = [folder.name for folder in build_wheels.plugin_folders()]
+    models = [folder.parent.name for folder in build_wheels.model_folders()]
+    names = ["repcore", *(f"repcore-{one}" for one in [*domains, *map(release.models_of, models)])]
     together = release.make_trial(tmp_path, third_party, wheels, names)
-    release.try_plugins(together, domains, train=False)
-    release.try_removals(together, wheels, domains, removed=domains[:1])
+    release.try_plugins(together, domains, train=False, models=models)
+    for domain in models:
+        release.try_models(together, domain, whole=False)
+    release.try_removals(together, wheels, domains, removed=domains[:1], models=models)
     with pytest.raises(ReleaseError, match="not in order"):
-        release.try_plugins(together, domains[1:], train=False)
+        release.try_plugins(together, domains[1:], train=False, models=models)
+
+
+def test_a_model_comes_with_its_wheel_and_is_found_by_name(
+    tmp_path: Path, third_party: Path, wheels: Path, with_molecules: Trial
+) -> None:
+    """The wheel alone gives the files; without the domain the model is refused with the command that brings it."""
+    recipe, *settings = release.SMOKE["molecules"]
+    with_molecules.run("molecules", "train", recipe, "--name", "boxed", *settings, *release.SMALL_RUN)
+    source = tmp_path / "plugins" / "molecules" / "models"
+    shutil.copytree(ROOT / "plugins" / "molecules" / "models", source, ignore=shutil.ignore_patterns("selformer-*"))
+    shutil.copy(ROOT / "VERSION", tmp_path)
+    trained = with_molecules.elsewhere / "runs" / "boxed" / "model"
+    shutil.copytree(trained, source / "src" / "repcore_molecules_models" / "selformer-toy")
+    wheel = build_wheels.build_and_check(source, tmp_path / "dist")
+    with_molecules.install(str(wheel))
+    with_molecules.run("embed", "molecules/selformer-toy", "molecules/nci", "-o", "named.npz")
+    listed = with_molecules.run("list", "models", "--json").stdout
+    assert [one["name"] for one in json.loads(listed)] == ["molecules/selformer-toy"]
+    alone = release.make_trial(tmp_path / "alone", third_party, wheels, ["repcore"])
+    alone.install(str(wheel))
+    assert "needs its domain" in alone.run("list", "models").stdout
+    said = alone.run("embed", "molecules/selformer-toy", "x.csv", "-o", "named.npz", code=2).stderr
+    assert 'pip install "repcore[molecules]"' in said
+    with_molecules.uninstall("repcore-molecules-models")
+    said = with_molecules.run("embed", "molecules/selformer-toy", "molecules/nci", "-o", "gone.npz", code=2).stderr
+    assert "pip install repcore-molecules-models" in said
+
+
+def test_the_extra_of_models_brings_files_and_no_code_of_a_domain() -> None:
+    """An extra cannot see another: `models` asks for the files of all domains, which ask for core alone."""
+    core = tomllib.loads((ROOT / "core" / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    folders = build_wheels.model_folders()
+    described = [tomllib.loads((one / "pyproject.toml").read_text())["project"] for one in folders]
+    assert [one["name"] for one in described] == [f"repcore-{folder.parent.name}-models" for folder in folders]
+    assert [one.partition(">")[0] for one in core["models"]] == [one["name"] for one in described]
+    assert "models" in core["all"][0]
+    for one in described:
+        assert [need.partition(">")[0] for need in one["dependencies"]] == ["repcore"]
 
 
 def test_every_domain_has_a_short_training() -> None:
-    assert {folder.name for folder in build_wheels.package_folders()[1:]} <= set(release.SMOKE)
+    assert {folder.name for folder in build_wheels.plugin_folders()} <= set(release.SMOKE)
 
 
 def test_lowest_and_newest_versions_are_what_is_declared() -> None:

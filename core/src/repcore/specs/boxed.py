@@ -46,14 +46,14 @@ class ModelSpec(Spec):
         return _package_folder(package) / within
 
 
-def models_in(package: str) -> tuple[ModelSpec, ...]:
+def models_in(package: str) -> list[ModelSpec]:
     """A spec for every model folder that lies directly in a package, called like the folder.
 
     Raises:
         PluginError: there is no such package.
     """
     found = sorted(one.parent.name for one in _package_folder(package).glob("*/config.json"))
-    return tuple(ModelSpec(name=one, folder=f"{package}:{one}") for one in found)
+    return [ModelSpec(name=one, folder=f"{package}:{one}") for one in found]
 
 
 def _package_folder(package: str) -> Path:

@@ -1,0 +1,1 @@
+"""Trained models of scans and radiographs, as files."""

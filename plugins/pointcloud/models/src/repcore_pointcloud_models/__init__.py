@@ -1,0 +1,1 @@
+"""Trained models of point clouds, as files."""
