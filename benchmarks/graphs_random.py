@@ -51,7 +51,11 @@ def main() -> None:
         started = time.process_time()
         step()
         seconds.append(time.process_time() - started)
-    print(json.dumps({"seconds": seconds, "added_peak_mib": (kib("VmHWM") - before) / 1024}))
+    print(
+        json.dumps(
+            {"seconds": seconds, "peak_mib": kib("VmHWM") / 1024, "added_peak_mib": (kib("VmHWM") - before) / 1024}
+        )
+    )
 
 
 def kib(name: str) -> int:

@@ -5,7 +5,7 @@ Symbols: N nodes, A arcs (stored columns of ``edge_index``), E edges (dual nodes
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from repcore.errors import ShapeError
 from repcore_graphs.ops.dht import DualHypergraph, EdgeCounting, dht
-from repcore_graphs.ops.dual_hypergraph_conv.endpoints import edge_scales
+from repcore_graphs.ops.dual_hypergraph_conv.endpoints import EdgeScales, edge_scales
+from repcore_graphs.ops.sums import Runs, runs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class GraphTensors:
         multiplicity: float (E,), arcs an edge stands for in the dual; 0 = dropped but kept in place.
         scales: structure factors of the dual convolution, shared by all layers until edges are dropped.
         is_whole: no edge has multiplicity 0.
+        runs: arcs by target and by source, made when first asked for.
     """
 
     nodes: Tensor
@@ -43,8 +45,9 @@ class GraphTensors:
     edges: Tensor | None
     edge_graph: Tensor
     multiplicity: Tensor
-    scales: tuple[Tensor, Tensor]
+    scales: EdgeScales
     is_whole: bool = True
+    runs: list[Runs] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def num_nodes(self) -> int:
@@ -63,6 +66,14 @@ class GraphTensors:
         if self.edges is None:
             raise ShapeError("edges have no features yet", hint="encoder.embed_edges(graph) initialises them")
         return self.edges
+
+    def arcs_by_node(self) -> tuple[Runs, Runs]:
+        """Arcs by target and by source, for :func:`repcore_graphs.ops.sums.weighted_sums`."""
+        if not self.runs:
+            source, target = self.arcs[0], self.arcs[1]
+            self.runs.extend((runs_of(target, self.num_nodes), runs_of(source, self.num_nodes)))
+        into, out_of = self.runs
+        return into, out_of
 
     def dual(self) -> DualHypergraph:
         """The dual hypergraph in closed form."""
@@ -84,6 +95,7 @@ class GraphTensors:
             edge_graph=self.edge_graph[kept],
             multiplicity=multiplicity,
             scales=edge_scales(ends, self.num_nodes, multiplicity, multiplicity.dtype),
+            runs=[],
         )
 
     def mask_edges(self, keep: Tensor) -> GraphTensors:

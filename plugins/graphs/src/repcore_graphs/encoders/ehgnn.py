@@ -245,7 +245,7 @@ class EHGNN(nn.Module):
         # a batch norm of no rows or one row has no statistics to learn
         if norms is not None and (values.shape[0] > 1 or not self.training):
             values = norms[layer](values)
-        return self.dropout(torch.relu(values))
+        return self.dropout(torch.relu_(values))  # what a convolution or a norm gives is nobody else's
 
     def _features(
         self, whole: GraphTensors, graph: GraphTensors, per_layer: list[Tensor], edges: Tensor, score: Tensor | None

@@ -15,6 +15,7 @@ from torch_geometric.nn import GCNConv, GINEConv
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from repcore.errors import ConfigError
+from repcore_graphs.ops.sums import are_bags_usable, weighted_sums
 from repcore_graphs.tensors import GraphTensors
 
 NodeConvolution = Literal["gcn", "gin", "gcn-edge"]
@@ -40,18 +41,41 @@ class GraphConvolution(nn.Module):
 
     def forward(self, graph: GraphTensors, nodes: Tensor, edges: Tensor | None, edge_weight: Tensor | None) -> Tensor:
         weight = graph.arc_weights(edge_weight)
+        if are_bags_usable(nodes):
+            return self._by_runs(graph, nodes, weight)
         if not self.loops:
             if weight is not None:
                 _, weight = gcn_norm(graph.arcs, weight, graph.num_nodes, add_self_loops=False)
             return self.conv(nodes, graph.arcs, weight)
         weight = nodes.new_ones(graph.arcs.shape[1]) if weight is None else weight.to(nodes.dtype)
+        everyone = torch.arange(graph.num_nodes, device=nodes.device)
+        arcs = torch.cat([graph.arcs, everyone.expand(2, -1)], dim=1)  # (2, A + N)
+        return self.conv(nodes, arcs, torch.cat([weight, self._loop_weights(graph, nodes)]))
+
+    def _loop_weights(self, graph: GraphTensors, nodes: Tensor) -> Tensor:
+        """(N,): 1 where a loop is added, 0 where a living self edge is one."""
         source, target = graph.arcs[0], graph.arcs[1]
         alive = (graph.multiplicity > 0)[graph.arc_edge]
         is_loop = ((source == target) & alive).to(nodes.dtype)
-        has_loop = nodes.new_zeros(graph.num_nodes).scatter_reduce(0, target, is_loop, "amax", include_self=True)
-        everyone = torch.arange(graph.num_nodes, device=nodes.device)
-        arcs = torch.cat([graph.arcs, everyone.expand(2, -1)], dim=1)  # (2, A + N)
-        return self.conv(nodes, arcs, torch.cat([weight, 1 - has_loop]))
+        return 1 - nodes.new_zeros(graph.num_nodes).scatter_reduce(0, target, is_loop, "amax", include_self=True)
+
+    def _by_runs(self, graph: GraphTensors, nodes: Tensor, weight: Tensor | None) -> Tensor:
+        """The same without a message for every arc: D^-1/2 (A + L) D^-1/2 X W, multiplied where rows are narrower."""
+        is_normalised = self.loops or weight is not None
+        weight = nodes.new_ones(graph.arcs.shape[1]) if weight is None else weight.to(nodes.dtype)
+        is_narrow = nodes.shape[1] < self.conv.out_channels
+        values = nodes if is_narrow else self.conv.lin(nodes)
+        if is_normalised:
+            loops = self._loop_weights(graph, nodes) if self.loops else None
+            degree = (nodes.new_zeros(graph.num_nodes) if loops is None else loops).index_add(0, graph.arcs[1], weight)
+            root = torch.where(degree > 0, degree, 1.0).rsqrt().masked_fill(degree <= 0, 0.0)[:, None]
+            values = values * root
+            summed = weighted_sums(values, weight, graph.arcs, *graph.arcs_by_node())
+            values = (summed if loops is None else summed.addcmul(values, loops[:, None])) * root
+        else:
+            values = weighted_sums(values, weight, graph.arcs, *graph.arcs_by_node())
+        out = self.conv.lin(values) if is_narrow else values
+        return out if self.conv.bias is None else out + self.conv.bias
 
 
 class EdgeAwareGraphConvolution(nn.Module):

@@ -6,27 +6,38 @@ With c_a the number of edge ends at node a (counting multiplicity), live_a = 1 i
     out_k = (h_k + mu_u + mu_v) / (1 + live_u + live_v) + b            for edge k = (u, v)
 
 Equal to the definition in ``torch.py`` up to rounding; O(E (F G + G)) time, O(E G) memory, two scatters and two
-gathers. The operator is linear, so the weight is applied where the features are narrower. Gradients use the same
-kernel: the transpose of "scatter to nodes, scale, gather to edges" has the same shape, with the two scalings swapped.
-Sums of half-precision features are kept in float32. Deterministic on CPU; on CUDA with
-``torch.use_deterministic_algorithms(True)``, as for every scatter.
+gathers; on a CPU two sums over runs (``ops/sums.py``), without a row for every end. The operator is linear, so the
+weight is applied where the features are narrower. Gradients use the same kernel: the transpose of "scatter to nodes,
+scale, gather to edges" has the same shape, with the two scalings swapped. Sums of half-precision features are kept in
+float32. Deterministic on CPU; on CUDA with ``torch.use_deterministic_algorithms(True)``, as for every scatter.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from repcore_graphs.ops.sums import Runs, are_bags_usable, runs_of, sums
 
-def edge_scales(ends: Tensor, num_nodes: int, multiplicity: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Factors that depend on the structure only: compute once, use in every layer until edges are dropped.
 
-    Returns:
+class EdgeScales(NamedTuple):
+    """What depends on the structure only.
+
+    Args:
         node_scale: (N, 1), live_a / c_a.
         edge_scale: (E, 1), 1 / (1 + live_u + live_v).
+        ends_at: the 2 E edge ends by node, all first ends before all second ones; None where no sums are taken by it.
     """
+
+    node_scale: Tensor
+    edge_scale: Tensor
+    ends_at: Runs | None
+
+
+def edge_scales(ends: Tensor, num_nodes: int, multiplicity: Tensor | None, dtype: torch.dtype) -> EdgeScales:
+    """Factors that depend on the structure only: compute once, use in every layer until edges are dropped."""
     ones = (
         torch.ones(ends.shape[1], device=ends.device, dtype=dtype) if multiplicity is None else multiplicity.to(dtype)
     )
@@ -35,7 +46,8 @@ def edge_scales(ends: Tensor, num_nodes: int, multiplicity: Tensor | None, dtype
     live = (count > 1).to(dtype)
     node_scale = live / count.clamp(min=1)
     edge_scale = 1 / (1 + live.index_select(0, ends[0]) + live.index_select(0, ends[1]))
-    return node_scale[:, None], edge_scale[:, None]
+    ends_at = runs_of(ends.reshape(-1), num_nodes) if are_bags_usable(node_scale) else None
+    return EdgeScales(node_scale[:, None], edge_scale[:, None], ends_at)
 
 
 def dual_hypergraph_conv(
@@ -47,24 +59,35 @@ def dual_hypergraph_conv(
     *,
     multiplicity: Tensor | None = None,
     self_term: bool = False,
-    scales: tuple[Tensor, Tensor] | None = None,
+    scales: EdgeScales | None = None,
 ) -> Tensor:
     """One convolution over the edges; arguments and result as the definition in ``torch.py``.
 
     Args:
         scales: result of :func:`edge_scales` for the same structure, to save counting again.
     """
-    node_scale, edge_scale = scales or edge_scales(ends, num_nodes, multiplicity, edge_features.dtype)
+    scales = scales or edge_scales(ends, num_nodes, multiplicity, edge_features.dtype)
     count = None if multiplicity is None else multiplicity.to(edge_features.dtype)[:, None]
     if weight.shape[0] < weight.shape[1]:
-        averaged = _Average.apply(edge_features, ends[0], ends[1], node_scale, edge_scale, count)
+        averaged = _average(edge_features, ends, scales, count)
         out = (averaged + edge_features if self_term else averaged) @ weight
     else:
         transformed = edge_features @ weight
-        out = _Average.apply(transformed, ends[0], ends[1], node_scale, edge_scale, count)
+        out = _average(transformed, ends, scales, count)
         if self_term:
             out = out + transformed
     return out if bias is None else out + bias
+
+
+def _average(values: Tensor, ends: Tensor, scales: EdgeScales, count: Tensor | None) -> Tensor:
+    node_scale, edge_scale, ends_at = scales
+    out: Tensor
+    if ends_at is not None and are_bags_usable(values):
+        node_scale, edge_scale = node_scale.to(values.dtype), edge_scale.to(values.dtype)
+        out = _AverageByRuns.apply(values, ends, count, node_scale, edge_scale, edge_scale, ends_at)
+    else:
+        out = _Average.apply(values, ends[0], ends[1], node_scale, edge_scale, count)
+    return out
 
 
 def _sum_at_nodes(values: Tensor, start: Tensor, end: Tensor, num_nodes: int) -> Tensor:
@@ -103,3 +126,37 @@ class _Average(torch.autograd.Function):
         if count is not None:
             gathered.mul_(count)
         return gathered.add_(scaled), None, None, None, None, None
+
+
+class _AverageByRuns(torch.autograd.Function):
+    """out = after * G s_n S (before * h) + s_e * h by sums over runs: no row for every edge end is written down.
+
+    Factors are columns, None is 1. The gradient is the same with ``before`` and ``after`` exchanged.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        ends: Tensor,
+        before: Tensor | None,
+        node_scale: Tensor,
+        after: Tensor | None,
+        edge_scale: Tensor,
+        ends_at: Runs,
+    ) -> Tensor:
+        ctx.save_for_backward(ends, before, node_scale, after, edge_scale)
+        ctx.ends_at = ends_at
+        edges = ends.shape[1]
+        entries = ends_at.order % max(edges, 1)  # the edge of each end
+        weights = None if before is None else before.squeeze(1)[entries]
+        means = sums(values.contiguous(), entries, ends_at.starts, weights).mul_(node_scale)
+        starts = torch.arange(0, 2 * edges, 2, device=ends.device)
+        weights = None if after is None else after.squeeze(1).repeat_interleave(2)
+        return sums(means, ends.t().reshape(-1), starts, weights).addcmul_(values, edge_scale)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        ends, before, node_scale, after, edge_scale = ctx.saved_tensors
+        back = _AverageByRuns.apply(grad, ends, after, node_scale, before, edge_scale, ctx.ends_at)
+        return back, None, None, None, None, None, None
