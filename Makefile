@@ -10,9 +10,9 @@ WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PEERS := .peers
 # Benchmarks that need runs, paths or a GPU of their own are called by hand, as their first lines say: field_table, gpu,
 # public_sets, registration, scenes_points; peers calls graphs_random.
-TIMINGS := adam_v2_speed alice_speed around_training audio_length audio_speed embed_memory embed_molecules \
-  embed_throughput explore_page exports graphs_speed list_startup matryoshka peers pointcloud_speed scenes_speed search \
-  sherl_memory smiles_to_ids sparse_conv_speed step_overhead
+TIMINGS := adam_v2_speed alice_speed allocator around_training audio_length audio_speed embed_memory embed_molecules \
+  embed_throughput explore_page exports graphs_speed list_startup matryoshka peers pointcloud_speed scenes_speed \
+  search sherl_memory smiles_to_ids sparse_conv_speed step_overhead
 
 .DEFAULT_GOAL := help
 .PHONY: help env test lint demo proof bench bench-env wheels release docs notebooks site clean

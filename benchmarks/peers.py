@@ -401,19 +401,22 @@ def graph_rows(options: Options) -> Iterator[Row]:
 
 def growth_rows(options: Options) -> Iterator[Row]:
     """A training step on one random graph of 30,000 and of 300,000 nodes, each in a process of its own."""
-    found = {}
-    for nodes in (30_000, 300_000):
-        words = [sys.executable, str(Path(__file__).with_name("graphs_random.py")), str(nodes)]
-        said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-        found[nodes] = json.loads(said.splitlines()[-1])
-    small, large = found[30_000], found[300_000]
-    ratio = ratios([10 * one for one in small["seconds"]], large["seconds"])
-    peaks = f"{small['added_peak_mib']:.0f} and {large['added_peak_mib']:.0f} MiB above what was held before"
-    yield {
-        "what": "EHGNN, step on a random graph: 300,000 nodes over 10 x 30,000",
-        "peer": "ours", "data": f"2 edges a node, width 128; peaks {peaks}", "ratio": ratio, "aim": "<= 1.2",
-        "ms": {str(nodes): spread([1000 * s for s in one["seconds"]], 1) for nodes, one in found.items()},
-    }  # fmt: skip
+    keeping = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
+    for told, settings in (("", {}), ("; glibc keeps freed blocks up to 1 GiB", keeping)):
+        found = {}
+        for nodes in (30_000, 300_000):
+            words = [sys.executable, str(Path(__file__).with_name("graphs_random.py")), str(nodes)]
+            environment = {**os.environ, **settings}
+            said = subprocess.run(words, check=True, capture_output=True, text=True, env=environment).stdout
+            found[nodes] = json.loads(said.splitlines()[-1])
+        small, large = found[30_000], found[300_000]
+        ratio = ratios([10 * one for one in small["seconds"]], large["seconds"])
+        peaks = f"peaks of the process {small['peak_mib']:.0f} and {large['peak_mib']:.0f} MiB"
+        yield {
+            "what": "EHGNN, step on a random graph: 300,000 nodes over 10 x 30,000", "peer": "ours",
+            "data": f"2 edges a node, width 128; {peaks}{told}", "ratio": ratio, "aim": "<= 1.2",
+            "ms": {str(nodes): spread([1000 * s for s in one["seconds"]], 1) for nodes, one in found.items()},
+        }  # fmt: skip
 
 
 PARTS: dict[str, Callable[[Options], Iterator[Row]]] = {
