@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from repcore.data import preparation as module
-from repcore.data.preparation import CHECKSUMS, damaged, run_preparation
+from repcore.data import whole_folders as module
+from repcore.data.preparation import run_preparation
+from repcore.data.whole_folders import CHECKSUMS, damaged
 from repcore.errors import DataError
 
 READER: Any = SimpleNamespace(fingerprint="data")

@@ -26,12 +26,13 @@ import pyarrow.parquet as pq
 
 from repcore.data.accounting import account_of
 from repcore.data.identity import remember_as
-from repcore.data.preparation import appearing_whole, cache_root
+from repcore.data.preparation import cache_root
 from repcore.data.shards.numbered import PARQUET, Numbered, folder_name, is_hidden
 from repcore.data.shards.parquet_table import in_words, refuse_other_columns
 from repcore.data.shards.shard import Shard, names_elsewhere
 from repcore.data.shards.stores import Store
 from repcore.data.tables import ROWS_PER_CHUNK, Table
+from repcore.data.whole_folders import appearing_whole
 from repcore.errors import DataError, RepcoreError
 from repcore.interfaces import DatasetReader
 from repcore.unpacking import open_parquet, parquet_batches

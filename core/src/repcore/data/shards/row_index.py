@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from repcore.data.preparation import appearing_whole, cache_root
+from repcore.data.preparation import cache_root
+from repcore.data.whole_folders import appearing_whole
 from repcore.errors import DataError
 from repcore.files import read_json_file, write_text
 

@@ -27,7 +27,7 @@ from repcore.data.accounting import Accounting, TableCount
 from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.labels import LabelColumn, LabelKind, read_labels
-from repcore.data.preparation import PARTIAL, cache_root, machine_name, remove_abandoned
+from repcore.data.preparation import cache_root
 from repcore.data.shards.remote import LIMIT_VARIABLE, cache_limit
 from repcore.data.shards.stores import parts_of
 from repcore.data.shards.tar_rows import (
@@ -40,6 +40,7 @@ from repcore.data.shards.tar_rows import (
     tar_index,
     tar_store,
 )
+from repcore.data.whole_folders import PARTIAL, machine_name, remove_abandoned
 from repcore.errors import DataError, ItemError
 from repcore.files import parse_json, storable
 from repcore.interfaces import DatasetReader, Sample
