@@ -48,6 +48,7 @@ proof: bench  ## timings, then learning runs over several seeds on real data, ho
 	$(BIN)/python benchmarks/random_kills.py
 	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/row_index.py
+	$(BIN)/python benchmarks/shared_preparation.py
 	$(BIN)/python benchmarks/front_door_bounds.py
 	$(BIN)/python benchmarks/answer_coverage.py --data $(DATA)
 	$(BIN)/python benchmarks/audit.py

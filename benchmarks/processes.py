@@ -3,12 +3,15 @@
 * processes: the same micro-batches in 1 process (``trainer.accumulate=2``) and in 2 (``ddp``, ``fsdp``; gloo), one
   thread each: largest difference of a loss and of a number of the checkpoint, items a second, efficiency (rate of two
   over twice that of one).
+* sharded: every recipe, and methods of the domain ``generic`` in one, in 1 process and in 2 with ``fsdp``: the same
+  differences with the recipe's optimiser and with ``sgd``, and, where those of the former exceed 1e-5, with Adam's
+  ``eps`` at 1e-4: gradients that are 0 but for rounding then make no whole steps.
 * formats: ``trainer.precision=bf16-mixed`` and ``trainer.compile=true`` beside float32 without compiling, one process:
   items a second, and the largest difference of a loss, relative.
 * memory: ``trainer.activation_checkpointing`` at published sizes: bytes kept for the way back by one micro-batch (views
   of one storage once, without the parameters), and seconds of its way forwards and back.
 
-    python benchmarks/processes.py [--parts processes formats memory] [--recipes ...] [--steps 12] [--batch 8]
+    python benchmarks/processes.py [--parts processes sharded formats memory] [--recipes ...] [--steps 12] [--batch 8]
         [--minutes 60]
 
 One process imports everything once; every run is a fork of it with the real command line and the preset ``tiny``.
@@ -40,6 +43,11 @@ PROCESSES: dict[str, tuple[int, list[str]]] = {
     "ddp": (2, ["trainer.strategy=ddp"]),
     "fsdp": (2, ["trainer.strategy=fsdp"]),
 }
+IN_RECIPE = "molecules/selformer"
+GENERIC = ("simclr", "vicreg", "cmim", "masked-features", "matryoshka-2d")
+OPTIMISERS: dict[str, list[str]] = {"own": [], "sgd": ["optimiser.name=sgd"], "eps": ["optimiser.eps=1e-4"]}
+SHARDED = {"steps": 4, "batch": 4}  # few: differences grow with the steps
+ROUNDING = 1e-5
 FORMATS: dict[str, list[str]] = {
     "float32": [],
     "bf16-mixed": ["trainer.precision=bf16-mixed"],
@@ -89,6 +97,10 @@ def due(options: argparse.Namespace, root: Path) -> Iterator[tuple[dict[str, Any
         if "processes" in options.parts:
             key = {"part": "processes", "recipe": recipe, **settings}
             keys.append((key, lambda recipe=recipe: compare_processes(recipe, options, root)))
+    for case in sharded_cases(options.recipes) if "sharded" in options.parts else ():
+        key = {"part": "sharded", "recipe": case, **SHARDED}
+        keys.append((key, lambda case=case: compare_sharded(case, root)))
+    for recipe in options.recipes:
         for name in FORMATS if "formats" in options.parts else ():
             key = {"part": "formats", "recipe": recipe, "format": name, **settings}
             keys.append((key, lambda recipe=recipe, name=name: compare_format(recipe, name, options, root)))
@@ -151,15 +163,49 @@ def compare_processes(recipe: str, options: argparse.Namespace, root: Path) -> d
             continue
         found[name] = {"items_per_second": round(rate(folder), 2)}
         if name != "one" and "problem" not in found["one"]:
-            ours, alone = parameters(folder), parameters(base / "one")
-            differing = [float((ours[key] - alone[key]).abs().max()) for key in alone]
-            pairs = zip(losses(folder), losses(base / "one"), strict=True)
             found[name].update(
-                loss_difference=max(abs(a - b) for a, b in pairs),
-                parameter_difference=max(differing),
+                **differences(base, name),
                 efficiency=round(found[name]["items_per_second"] / (2 * found["one"]["items_per_second"]), 3),
             )
     return found
+
+
+def sharded_cases(recipes: Sequence[str]) -> list[str]:
+    """Recipes, with an objective behind a blank where it is not the recipe's; all there are, unless some are named."""
+    from repcore import registry
+
+    if tuple(recipes) != RECIPES:
+        return list(recipes)
+    known = [one.full_name for one in registry.default().entries("recipe")]
+    return [*known, *(f"{IN_RECIPE} objective={name}" for name in GENERIC)]
+
+
+def compare_sharded(case: str, root: Path) -> dict[str, Any]:
+    """One recipe or objective with whole and with shared parameters, by optimiser."""
+    recipe, *objective = case.split(" ")
+    few = argparse.Namespace(**SHARDED)
+    found: dict[str, Any] = {}
+    for name, optimiser in OPTIMISERS.items():
+        if name == "eps" and found["own"].get("loss_difference", 0.0) <= ROUNDING:
+            continue
+        base = root / f"{case.replace('/', '-').replace(' ', '-')}-{name}"
+        arms = {arm: PROCESSES[arm] for arm in ("one", "fsdp")}
+        problems = [
+            trained(recipe, [*objective, *optimiser, *extra], count, few, base / arm)
+            for arm, (count, extra) in arms.items()
+        ]
+        found[name] = {"problem": "; ".join(filter(None, problems))} if any(problems) else differences(base, "fsdp")
+    return found
+
+
+def differences(base: Path, arm: str) -> dict[str, float]:
+    """Largest difference of a loss and of a number of the checkpoint between an arm and one process."""
+    ours, alone = parameters(base / arm), parameters(base / "one")
+    pairs = zip(losses(base / arm), losses(base / "one"), strict=True)
+    return {
+        "loss_difference": max(abs(a - b) for a, b in pairs),
+        "parameter_difference": max(float((ours[key] - alone[key]).abs().max()) for key in alone),
+    }
 
 
 def compare_format(recipe: str, name: str, options: argparse.Namespace, root: Path) -> dict[str, Any]:
@@ -223,6 +269,19 @@ def page(lines: Sequence[Mapping[str, Any]]) -> str:
                     + " | ".join(map(str, [line["recipe"], arm, line["steps"], *cells, line["load_at_start"]]))
                     + " |"
                 )
+    out += [
+        "",
+        "Two processes that share parameters out (`fsdp`; four steps of two micro-batches of four) against one:",
+    ]
+    out += ["largest difference of a loss, and of a number of the checkpoint, by optimiser (`eps`: the recipe's, with"]
+    out += ["Adam's constant at 1e-4, where its own losses differ by more than 1e-5).", ""]
+    out += ["| recipe | own: loss | checkpoint | sgd: loss | checkpoint | eps: loss | checkpoint |", "|" + "---|" * 7]
+    for line in lines:
+        if line["part"] == "sharded":
+            cells = [one.get("problem") or _small(one.get(what))
+                     for one in (line.get(name, {}) for name in OPTIMISERS)
+                     for what in ("loss_difference", "parameter_difference")]  # fmt: skip
+            out.append("| " + " | ".join([line["recipe"], *cells]) + " |")
     out += ["", "| recipe | format | items a second | loss differs by, relative | load |", "|" + "---|" * 5]
     for line in lines:
         if line["part"] == "formats":
@@ -246,7 +305,7 @@ def _small(value: float | None) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Several processes against one.")
-    parser.add_argument("--parts", nargs="+", default=["processes", "formats", "memory"])
+    parser.add_argument("--parts", nargs="+", default=["processes", "sharded", "formats", "memory"])
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=8)

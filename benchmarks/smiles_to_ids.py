@@ -38,8 +38,8 @@ import tokenizers
 from rdkit import Chem, RDConfig
 from rdkit.rdBase import BlockLogs
 
+from repcore.data.shared_work import shared_out
 from repcore_molecules.configs.smiles import SmilesConfig
-from repcore_molecules.smiles import convert
 from repcore_molecules.smiles.convert import convert_smiles
 from repcore_molecules.smiles.pipeline import SmilesPipeline
 from repcore_molecules.tokenisation.symbols import SymbolTokeniser, count_symbols
@@ -220,21 +220,24 @@ def library_chunk(smiles: Sequence[str]) -> list[list[int]]:
 
 
 def time_two_processes(smiles: Sequence[str], vocabulary: BpeVocabulary, rounds: int) -> dict[str, dict[str, float]]:
-    """Both with two spawned workers; start-up of ours is inside its time, that of the other is not."""
+    """Both with two processes; start-up of ours is inside its time, that of the other is not."""
     repeats = max(1, -(-12_000 // len(smiles)))
     # Distinct texts for the same molecules, so that our memory of repeated rows does not help: random atom orders.
     many = [*smiles, *(random_order(text, seed) for seed in range(1, repeats) for text in smiles)]
-    convert.SMALLEST_POOL_INPUT = min(convert.SMALLEST_POOL_INPUT, len(many))
     tokeniser = create_tokeniser("fast", vocabulary)
     chunks = [many[start : start + 1000] for start in range(0, len(many), 1000)]
     with ProcessPoolExecutor(2, get_context("spawn"), start_library, (vocabulary,)) as pool:
         contenders: dict[str, Callable[[], object]] = {
             "RDKit + selfies + tokenizers": lambda: [ids for part in pool.map(library_chunk, chunks) for ids in part],
-            "ours, convert_smiles(workers=2)": lambda: [
-                tokeniser.encode(result.selfies) for result in convert_smiles(many, SmilesConfig(), workers=2)
+            "ours, blocks shared out": lambda: [
+                tokeniser.encode(text) for part in shared_out(selfies_of, chunks, 2) for text in part
             ],
         }
         return interleaved(contenders, len(many), rounds)
+
+
+def selfies_of(smiles: Sequence[str]) -> list[str]:
+    return [result.selfies for result in convert_smiles(smiles, SmilesConfig())]
 
 
 def random_order(smiles: str, seed: int) -> str:

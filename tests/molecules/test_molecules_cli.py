@@ -17,6 +17,7 @@ from repcore.cli.main import run
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.writers import read_embeddings
 from repcore.training.listeners import ProgressShow
+from repcore_molecules.preprocessors.prepared import SelfiesPreparation
 from tests.molecules.conftest import TINY, WriteTable, train
 
 
@@ -138,17 +139,24 @@ def test_probe_and_report(
     assert "logp" in page
 
 
-def test_prepare_with_two_processes_says_what_it_found(
+def test_prepared_in_shares_and_trained_on_without_preparing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from repcore_molecules.smiles import convert
-
-    monkeypatch.setattr(convert, "SMALLEST_POOL_INPUT", 100)
-    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path))
+    """Each command ends with all of it there; the second finds it, and so does training."""
+    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(SelfiesPreparation, "least_rows", 20)
     path = tmp_path / "m.smi"
     path.write_text("\n".join([f"{'C' * n}O x{n}" for n in range(1, 200)] + ["C1CC bad", "CO again"]))
-    assert run(["molecules", "prepare", "selformer", "--data", str(path), "--workers", "2"]) == 0
+    prepare = ["molecules", "prepare", "selformer", "--data", str(path)]
+    assert run([*prepare, "--share", "2/2"]) == 2
+    assert "counted from 0" in capsys.readouterr().err
+    assert run([*prepare, "--share", "0/2", "--overwrite"]) == 2
+    assert "not shared out" in capsys.readouterr().err
+    assert run([*prepare, "--share", "1/2", "--workers", "2"]) == 0
     assert "199 distinct molecules in 201 rows; 1 rows cannot be used" in capsys.readouterr().out
+    monkeypatch.setattr(SelfiesPreparation, "block", lambda *inputs: pytest.fail("prepared again"))
+    assert run([*prepare, "--share", "0/2"]) == 0
+    train(tmp_path, "shared", "trainer.steps=1", "--data", str(path))
 
 
 def test_training_goes_on_from_a_model_and_another_mode_is_refused(

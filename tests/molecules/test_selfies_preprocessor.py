@@ -19,7 +19,7 @@ from repcore.interfaces import Sample
 from repcore_molecules.configs.data import MoleculeTableConfig, SelfiesConfig
 from repcore_molecules.configs.smiles import SmilesConfig
 from repcore_molecules.datasets.tables import MoleculeTable
-from repcore_molecules.preprocessors.prepared import PreparedMolecules, PreparedSymbols
+from repcore_molecules.preprocessors.prepared import PreparedMolecules, PreparedSymbols, SelfiesPreparation
 from repcore_molecules.preprocessors.selfies import TOKENISER_FILE, SelfiesPreprocessor
 from tests.molecules.conftest import WriteTable
 
@@ -34,7 +34,7 @@ def fitted(texts: list[Any] = SMILES, **settings: Any) -> SelfiesPreprocessor:
 
 def prepared(texts: list[Any], workers: int = 0, **settings: Any) -> PreparedMolecules:
     preparation = SelfiesPreprocessor(SelfiesConfig(**settings)).preparation(workers)
-    found = run_preparation(preparation, ListReader(texts), lambda done, total: None)
+    found = run_preparation(preparation, ListReader(texts), lambda done, total: None, workers=workers)
     assert isinstance(found, PreparedMolecules)
     return found
 
@@ -236,17 +236,24 @@ def test_splits_of_the_data_become_places_of_distinct_molecules(tmp_path: Path, 
     assert found.splits == {"train": [0, 1], "test": [2]}  # ethanol is in train only: nothing leaks
 
 
-def test_two_worker_processes_give_the_same_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    from repcore_molecules.smiles import convert
-
-    monkeypatch.setattr(convert, "SMALLEST_POOL_INPUT", 4)
-    texts = [*SMILES, "CCCC", "CCOCC"]
-    one = prepared(texts, smiles=SmilesConfig(max_characters=5000))
+@pytest.mark.parametrize("deduplicate", [True, False])
+@pytest.mark.parametrize(("rows", "workers"), [(1, 0), (3, 0), (4, 2)])
+def test_blocks_of_any_size_give_the_same_files(
+    rows: int, workers: int, deduplicate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A molecule that comes again in a later block is the first one's, and so are the numbers of its symbols."""
+    texts = [*SMILES, "CCCC", "BrCC#N", "C1CC", "c1ccccc1", "CCBr", "CC#N"]
+    one = prepared(texts, deduplicate=deduplicate)
     monkeypatch.setenv("REPCORE_CACHE", f"{one._folder}-other")
-    two = prepared(texts, workers=2, smiles=SmilesConfig(max_characters=5000))
-    assert two._folder != one._folder
-    for name in ("ids.bin", "rows.npy", "offsets.npy", "symbols.json", "rejected.json"):
-        assert (two._folder / name).read_bytes() == (one._folder / name).read_bytes()
+    monkeypatch.setattr(SelfiesPreparation, "least_rows", rows)
+    many = prepared(texts, workers=workers, deduplicate=deduplicate)
+    assert many._folder != one._folder
+    usable = [0, 1, 2, 3, 6, 7, 8, 9, 11, 12, 13]
+    assert many.source_rows.tolist() == ([0, 1, 2, 7, 8, 9, 12] if deduplicate else usable)
+    names = sorted(path.name for path in one._folder.iterdir())
+    assert sorted(path.name for path in many._folder.iterdir()) == names
+    for name in names:
+        assert (many._folder / name).read_bytes() == (one._folder / name).read_bytes(), name
 
 
 def test_numbers_of_a_prepared_sample_are_a_text() -> None:

@@ -1,8 +1,7 @@
-"""Many SMILES: order, repeats, statuses, workers, crashes, streaming."""
+"""Many SMILES: order, repeats, statuses, streaming."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from rdkit import RDConfig
 
-from repcore.errors import ConfigError, RunError
+from repcore.errors import ConfigError
 from repcore_molecules.configs.smiles import SmilesConfig
 from repcore_molecules.smiles import convert
 from repcore_molecules.smiles.convert import ConversionSummary, convert_smiles, distinct_molecules
@@ -92,27 +91,6 @@ def test_distinct_molecules_fan_out() -> None:
 
 
 def test_bad_settings_are_refused_at_once() -> None:
-    with pytest.raises(ConfigError, match="workers=-1"):
-        convert_smiles([], SmilesConfig(), workers=-1)
+    with pytest.raises(ConfigError, match="chunk_rows=0"):
+        convert_smiles([], SmilesConfig(), chunk_rows=0)
     assert list(convert_smiles([], SmilesConfig())) == []
-
-
-def test_workers_give_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "SMALLEST_POOL_INPUT", 100)
-    cells = [*embedded(300), *MIXED, *embedded(200)]
-    summary = ConversionSummary()
-    found = list(convert_smiles(cells, SmilesConfig(), workers=2, chunk_rows=50, summary=summary))
-    assert found == list(convert_smiles(cells, SmilesConfig()))
-    assert summary.repeated >= 200
-
-
-def test_a_dead_worker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "SMALLEST_POOL_INPUT", 10)
-    monkeypatch.setattr(convert, "_convert_chunk", die)
-    with pytest.raises(RunError, match="worker processes died") as caught:
-        list(convert_smiles(embedded(40), SmilesConfig(), workers=1, chunk_rows=10))
-    assert "workers=0" in str(caught.value)
-
-
-def die(texts: list[str]) -> list[object]:
-    os._exit(3)

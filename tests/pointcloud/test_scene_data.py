@@ -12,6 +12,7 @@ import pytest
 
 from repcore import registry
 from repcore.data.inspection import inspect_reader
+from repcore.data.preparation import run_preparation
 from repcore.data.readers import dataset_settings, recognise
 from repcore.errors import ConfigError, DataError, ItemError
 from repcore.interfaces import Item, Progress, Sample
@@ -271,11 +272,13 @@ def test_majority_takes_the_lowest_on_a_tie() -> None:
     assert majority(group, np.array([5, 4, 4, 9, 3, 7]), 3).tolist() == [4, 3, 7]
 
 
-def test_preparation_gives_the_same_items(tmp_path: Path) -> None:
+def test_preparation_gives_the_same_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path))
     reader, preprocessor = Rooms(ROOMS), ScenePreprocessor(COARSE)
     preparation = ScenePreparation(COARSE)
-    preparation.run(reader, tmp_path, lambda done, total: None)
-    opened = preparation.open(reader, tmp_path)
+    opened = run_preparation(preparation, reader, lambda done, total: None)
+    (folder,) = (tmp_path / "prepared").iterdir()
+    assert {path.name for path in folder.glob("*.npz")} == {f"{row}.npz" for row in range(len(reader))}
     for row in (0, 3):
         fresh, kept = preprocessor.prepare(reader[row])[0].values, preprocessor.prepare(opened[row])[0].values
         assert all(np.array_equal(fresh[name], kept[name]) for name in fresh if name != "labels")

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+from repcore.data.blocks import SUFFIX, Blocks, Share, fill_by_blocks
 from repcore.data.divided import over
-from repcore.data.whole_folders import appearing_whole, damaged, sealed
-from repcore.interfaces import DatasetReader, Preparation, Preprocessor
+from repcore.data.whole_folders import appearing_whole, damaged, sealed, temporary_name
+from repcore.errors import ConfigError
+from repcore.interfaces import BlockPreparation, DatasetReader, Preparation, Preprocessor
 
 Report = Callable[[int, int], None]
 
@@ -32,6 +34,7 @@ def prepared(
     preprocessor: Preprocessor,
     *,
     workers: int = 0,
+    share: Share | None = None,
     progress: Report = lambda done, total: None,
     warn: Callable[[str], None] = warnings.warn,
     again: bool = False,
@@ -41,8 +44,8 @@ def prepared(
     Readers that stand over another (of one label, of groups of elements) stand over the prepared data afterwards.
 
     Args:
-        warn: is told that a damaged cache is made again.
-        again: make it again although it is there and sound.
+        workers: processes of this machine that prepare blocks of rows; 0 = this one.
+        share, warn, again: as :func:`run_preparation` has them.
     """
     make = getattr(preprocessor, "preparation", None)
     if make is None:
@@ -50,20 +53,32 @@ def prepared(
     preparation = make(workers)
     if preparation is None:
         return reader
-    return over(reader, lambda whole: run_preparation(preparation, whole, progress, warn, again))
+    return over(
+        reader,
+        lambda whole: run_preparation(preparation, whole, progress, warn, again, workers=workers, share=share),
+    )
 
 
 def run_preparation(
-    preparation: Preparation,
+    preparation: BlockPreparation | Preparation,
     reader: DatasetReader,
     progress: Report,
     warn: Callable[[str], None] = warnings.warn,
     again: bool = False,
+    *,
+    workers: int = 0,
+    share: Share | None = None,
 ) -> DatasetReader:
     """Open the cached result, making it first if it is not there, and again if it is damaged or ``again`` asks for it.
 
+    Args:
+        warn: is told that a damaged cache is made again.
+        again: make it again although it is there and sound.
+        share: where this one of several processes begins; as the launcher numbers it where None. All may begin at
+            the same place.
+
     Raises:
-        DataError: the cache cannot be written.
+        ConfigError: a share of what is made in one piece. DataError: the cache cannot be written.
     """
     key = sha256(f"{reader.fingerprint}|{preparation.key}".encode()).hexdigest()[:24]
     folder = cache_root() / "prepared" / key
@@ -71,11 +86,30 @@ def run_preparation(
     if damage:
         warn(f"prepared data in {folder} are damaged ({damage}); they are made again")
         shutil.rmtree(folder, ignore_errors=True)
-    if again or not folder.is_dir():
+
+    if share is not None and not isinstance(preparation, BlockPreparation):
+        raise ConfigError("these data are prepared in one piece, which is not shared out", hint="leave out --share")
+    blocks = folder.with_name(f"{key}{SUFFIX}")
+    if not again and folder.is_dir():
+        shutil.rmtree(blocks, ignore_errors=True)  # of a process that was killed when all was done
+        return preparation.open(reader, folder)
+    work = temporary_name(blocks) if again else blocks
+
+    def finish(fresh: Path) -> None:
+        sealed(fresh)
+        if again:  # the old one stays until the new one is complete
+            shutil.rmtree(folder, ignore_errors=True)
+
+    if isinstance(preparation, BlockPreparation):
+        own = share or Share.of_this_process()
+        try:
+            fill_by_blocks(Blocks(preparation, reader, work, folder, key, again), workers, own, progress, warn, finish)
+        finally:
+            if again:
+                shutil.rmtree(work, ignore_errors=True)
+    else:
         cannot = f"the preparation cache {cache_root()} cannot be written"
-        with appearing_whole(folder, lambda: not again and folder.is_dir(), cannot) as partial:
-            preparation.run(reader, partial, progress)
-            sealed(partial)
-            if again:  # the old one stays until the new one is complete
-                shutil.rmtree(folder, ignore_errors=True)
+        with appearing_whole(folder, lambda: not again and folder.is_dir(), cannot) as fresh:
+            preparation.run(reader, fresh, progress)
+            finish(fresh)
     return preparation.open(reader, folder)

@@ -36,7 +36,7 @@ def appearing_whole(folder: Path, is_there: Callable[[], bool], cannot: str) -> 
         DataError: the cache cannot be written.
     """
     remove_abandoned(folder.parent)
-    partial = folder.with_name(f"{folder.name}{PARTIAL}{machine_name()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    partial = temporary_name(folder)
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -46,6 +46,20 @@ def appearing_whole(folder: Path, is_there: Callable[[], bool], cannot: str) -> 
             raise DataError(f"{cannot}: {error}", hint="set REPCORE_CACHE to a folder with space") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def temporary_name(folder: Path) -> Path:
+    """A name beside a folder that says which process of which machine fills it."""
+    return folder.with_name(f"{folder.name}{PARTIAL}{machine_name()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+
+
+def link_files(source: Path, folder: Path, pattern: str) -> None:
+    """The files of a folder also in another, without copying where the file system can; both may then go."""
+    for path in source.glob(pattern):
+        try:
+            (folder / path.name).hardlink_to(path)
+        except OSError:  # such links are not made here
+            shutil.copy2(path, folder / path.name)
 
 
 def remove_abandoned(folder: Path) -> None:

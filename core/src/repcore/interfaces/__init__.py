@@ -16,6 +16,7 @@ Symbols: B items of a batch, T tokens of an item, D feature width, S all tokens 
 from repcore.interfaces.answers import DenseAnswer, EmbeddingRows, EmbeddingWriter
 from repcore.interfaces.data import (
     Batch,
+    BlockPreparation,
     DatasetReader,
     DensePreprocessor,
     Item,
@@ -35,6 +36,7 @@ from repcore.interfaces.training import Draws, LossTerms, Objective
 __all__ = [
     "Baseline",
     "Batch",
+    "BlockPreparation",
     "CheckpointConverter",
     "DatasetReader",
     "DenseAnswer",

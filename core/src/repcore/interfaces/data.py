@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from repcore.interfaces.progress import Progress
 from repcore.specs import TargetSpec
@@ -180,13 +180,13 @@ class DensePreprocessor(Preprocessor, Protocol):
         ...
 
 
-class Preparation(Protocol):
+class Prepares(Protocol):
     """Slow work done once and cached outside the data: tokens, regions, teacher features.
 
-    A preprocessor that wants one has a method ``preparation(workers: int) -> Preparation``; core calls it before
-    training and hands the returned reader to ``fit`` and ``prepare``. That reader may also have ``summary`` (a sentence
-    for the user), ``rejected`` (rows of the data that it leaves out, as ``repcore.data.batching.Rejected``) and
-    ``source_rows`` (the data set's row behind each of its items).
+    A preprocessor that wants one has a method ``preparation(workers: int) -> BlockPreparation | Preparation``; core
+    calls it before training and hands the returned reader to ``fit`` and ``prepare``. That reader may also have
+    ``summary`` (a sentence for the user), ``rejected`` (rows of the data that it leaves out, as
+    ``repcore.data.batching.Rejected``) and ``source_rows`` (the data set's row behind each of its items).
     """
 
     @property
@@ -194,12 +194,43 @@ class Preparation(Protocol):
         """Hash of everything but the data that changes the result: settings and a code version."""
         ...
 
-    def run(self, reader: DatasetReader, folder: Path, progress: Callable[[int, int], None]) -> None:
-        """Fill ``folder``; core makes that atomic and skips it when the result exists."""
-        ...
-
     def open(self, reader: DatasetReader, folder: Path) -> DatasetReader:
         """A reader over the prepared result, memory-mapped."""
+        ...
+
+
+@runtime_checkable
+class BlockPreparation(Prepares, Protocol):
+    """A preparation that can work on some rows without the others, so that core shares blocks of them out to processes
+    and machines, and a restart goes on behind the blocks that are there. What ``join`` makes must not depend on how
+    many rows a block holds.
+
+    Attributes:
+        least_rows: of a block; 1 where a row takes seconds, more where it takes less than beginning a block.
+    """
+
+    least_rows: int
+
+    def block(self, reader: DatasetReader, rows: range, folder: Path, progress: Callable[[int, int], None]) -> None:
+        """Fill ``folder`` with what comes of these rows and no others; the same files whoever does it. Rows that cannot
+        be used are noted, not raised. ``progress`` counts within the block."""
+        ...
+
+    def join(self, reader: DatasetReader, blocks: Sequence[Path], folder: Path) -> None:
+        """Fill ``folder`` from the folders of all blocks, in the order of their rows, which are read only: several
+        processes may join at once.
+
+        Raises:
+            DataError: no row can be used.
+        """
+        ...
+
+
+class Preparation(Prepares, Protocol):
+    """A preparation in one piece, for work that needs all rows at once."""
+
+    def run(self, reader: DatasetReader, folder: Path, progress: Callable[[int, int], None]) -> None:
+        """Fill ``folder``; core makes that atomic and skips it when the result exists."""
         ...
 
 

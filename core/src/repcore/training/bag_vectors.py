@@ -34,6 +34,7 @@ from repcore.specs import TargetSpec
 VERSION = 1  # of the files below
 MANY_SINGLE = 0.5  # share of bags of one instance from which on it is a warning
 VECTORS, ROWS = "vectors.f32", "rows.json"
+FIELDS = ("width", "count", "rows", "failed", "dropped")
 
 
 def with_vectors(
@@ -91,7 +92,9 @@ def say_sizes(sizes: Sequence[int], hint: str, reporter: Reporter) -> None:
 
 
 class BagPreparation:
-    """See :class:`repcore.interfaces.Preparation`."""
+    """See :class:`repcore.interfaces.BlockPreparation`."""
+
+    least_rows = 1
 
     def __init__(
         self,
@@ -107,22 +110,24 @@ class BagPreparation:
         self.key, self.domain, self.device = key, domain, device
 
     @torch.inference_mode()
-    def run(self, reader: DatasetReader, folder: Path, progress: Callable[[int, int], None]) -> None:
-        """Encode the chosen rows, one bag at a time; a row that cannot be used keeps its status and reason."""
+    def block(self, reader: DatasetReader, rows: range, folder: Path, progress: Callable[[int, int], None]) -> None:
+        """Encode the chosen ones of these rows, one bag at a time; a row that cannot be used keeps its status and
+        reason."""
         was_training = self.encoder.training
         self.encoder.eval().to(self.device)
         spans: dict[str, list[int]] = {}
         failed: dict[str, list[str]] = {}
         width, first, dropped = 0, 0, 0
+        chosen = self.chosen[(rows.start <= self.chosen) & (self.chosen < rows.stop)]
         with (folder / VECTORS).open("wb") as file:
-            for done, row in enumerate(self.chosen.tolist()):
+            for row in chosen.tolist():
                 try:
                     values = self._instances(reader, row)
                 except ItemError as error:
                     failed[str(row)] = [error.status, error.reason]
                     continue
                 finally:
-                    progress(done + 1, len(self.chosen))
+                    progress(row - rows.start + 1, len(rows))
                 finite = values[np.isfinite(values).all(1)]
                 dropped += len(values) - len(finite)
                 if not len(finite):
@@ -132,6 +137,23 @@ class BagPreparation:
                 spans[str(row)], width = [first, len(finite)], finite.shape[1]
                 first += len(finite)
         self.encoder.cpu().train(was_training)
+        record = {"width": width, "count": first, "rows": spans, "failed": failed, "dropped": dropped}
+        write_text(folder / ROWS, json.dumps(record))
+
+    def join(self, reader: DatasetReader, blocks: Sequence[Path], folder: Path) -> None:
+        """Vectors of all blocks behind one another."""
+        spans: dict[str, list[int]] = {}
+        failed: dict[str, list[str]] = {}
+        width, first, dropped = 0, 0, 0
+        with (folder / VECTORS).open("wb") as file:
+            for block in blocks:
+                record = read_object(block / ROWS, FIELDS)
+                file.write((block / VECTORS).read_bytes())
+                spans.update({row: [first + start, size] for row, (start, size) in record["rows"].items()})
+                failed.update(record["failed"])
+                width, first, dropped = (
+                    record["width"] or width, first + record["count"], dropped + record["dropped"]
+                )  # fmt: skip
         record = {"width": width, "count": first, "rows": spans, "failed": failed, "dropped": dropped}
         write_text(folder / ROWS, json.dumps(record))
 
@@ -166,7 +188,7 @@ class BagReader:
 
     def __init__(self, reader: DatasetReader, samples: Sequence[Sample | None], folder: Path) -> None:
         self.reader, self.samples, self.folder = reader, samples, folder
-        self._record = read_object(folder / ROWS, ("width", "count", "rows", "failed", "dropped"))
+        self._record = read_object(folder / ROWS, FIELDS)
         self.costs = [self._span(row)[1] for row in range(len(samples))]
 
     def __getattr__(self, name: str) -> Any:  # everything else is the reader's own

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ from repcore_molecules.tokenisation.symbols import split_symbols
 
 FORMAT = 3  # 3: atom maps are stripped
 IDS_FILE = "ids.bin"
-BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,71 +51,133 @@ class PreparedSymbols:
 
 
 class SelfiesPreparation:
-    """Converts a whole data set; implements :class:`repcore.interfaces.Preparation`.
+    """Converts a whole data set; implements :class:`repcore.interfaces.BlockPreparation`.
+
+    A block holds the files of the head of this module for its own rows, with the reasons in ``summary.json`` and, where
+    each molecule is kept once, ``keys.npy``: 128 bits of a hash of each canonical SMILES, uint64 (n, 2).
 
     Args:
         config: cleaning before SELFIES.
         deduplicate: keep each distinct molecule once.
-        workers: conversion processes.
     """
 
-    def __init__(self, config: SmilesConfig, *, deduplicate: bool, workers: int) -> None:
-        self.config, self.deduplicate, self.workers = config, deduplicate, workers
+    least_rows = 1024
+
+    def __init__(self, config: SmilesConfig, *, deduplicate: bool) -> None:
+        self.config, self.deduplicate = config, deduplicate
 
     @property
     def key(self) -> str:
         parts = [FORMAT, asdict(self.config), self.deduplicate, selfies.__version__, rdkit.__version__]
         return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def run(self, reader: DatasetReader, folder: Path, progress: Callable[[int, int], None]) -> None:
-        """Fill ``folder``.
-
-        Raises:
-            DataError: no row holds a usable molecule.
-        """
+    def block(self, reader: DatasetReader, rows: range, folder: Path, progress: Callable[[int, int], None]) -> None:
         summary = ConversionSummary()
-        total = len(reader)
         results = convert_smiles(
-            _all_cells(reader),
-            self.config,
-            workers=self.workers,
-            progress=lambda done, _: progress(done, total),
-            summary=summary,
+            _cells(reader, rows), self.config, progress=lambda done, _: progress(done, len(rows)), summary=summary
         )
-        numbers: dict[str, int] = {}
-        offsets, rows = array("q", [0]), array("q")
+        written = _Written(folder)
         rejected: list[tuple[int, str, str]] = []
-        with (folder / IDS_FILE).open("wb") as file:
-            for row, symbols in self._distinct(reader, results, rejected):
-                array("H", [numbers.setdefault(symbol, len(numbers)) for symbol in symbols]).tofile(file)
-                offsets.append(offsets[-1] + len(symbols))
-                rows.append(row)
-        progress(total, total)
-        if not rows:
-            reasons = ", ".join(f"{reason} ({count})" for reason, count in summary.reasons.most_common(3))
-            raise DataError(f"none of {total:,} rows holds a usable molecule", reasons=reasons)
-        save_array(folder / "offsets.npy", np.frombuffer(offsets, np.int64))
-        save_array(folder / "rows.npy", np.frombuffer(rows, np.int64))
-        _write(folder / "symbols.json", list(numbers))
+        keys: dict[str, None] = {}  # canonical SMILES in their order
+        with written:
+            for row, result in zip(rows, results, strict=True):
+                if result.status != "ok":
+                    rejected.append((row, *_why(reader, row, result)))
+                elif not self.deduplicate or result.canonical not in keys:
+                    keys.setdefault(result.canonical)
+                    written.add(row, split_symbols(result.selfies))
+        written.finish()
+        if self.deduplicate:
+            hashes = b"".join(blake2b(one.encode(), digest_size=16).digest() for one in keys)
+            save_array(folder / "keys.npy", np.frombuffer(hashes, np.uint64).reshape(-1, 2))
         _write(folder / "rejected.json", rejected)
-        counts = {"rows": total, "distinct": len(rows), "rejected": len(rejected), "status": dict(summary.status)}
-        _write(folder / "summary.json", counts)
+        _write(folder / "summary.json", {"status": dict(summary.status), "reasons": dict(summary.reasons)})
 
-    def _distinct(
-        self, reader: DatasetReader, results: Iterable[SmilesResult], rejected: list[tuple[int, str, str]]
-    ) -> Iterator[tuple[int, list[str]]]:
-        """Row and symbols of each molecule to keep; rows that cannot be used are added to ``rejected``."""
-        seen: set[str] = set()
-        for row, result in enumerate(results):
-            if result.status != "ok":
-                rejected.append((row, *_why(reader, row, result)))
-            elif not self.deduplicate or result.canonical not in seen:
-                if self.deduplicate:
-                    seen.add(result.canonical)
-                yield row, split_symbols(result.selfies)
+    def join(self, reader: DatasetReader, blocks: Sequence[Path], folder: Path) -> None:
+        kept = _first_of_each([np.load(block / "keys.npy") for block in blocks]) if self.deduplicate else None
+        rejected: list[Any] = []
+        status, reasons = Counter[str](), Counter[str]()
+        written = _Written(folder)
+        with written:
+            before = 0
+            for block in blocks:
+                count = written.add_block(block, kept, before)
+                before += count
+                rejected += _read(block / "rejected.json")
+                counts = _read(block / "summary.json")
+                status.update(counts["status"])
+                reasons.update(counts["reasons"])
+        if not written.rows:
+            said = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
+            raise DataError(f"none of {len(reader):,} rows holds a usable molecule", reasons=said)
+        written.finish()
+        _write(folder / "rejected.json", rejected)
+        counts = {
+            "rows": len(reader), "distinct": len(written.rows), "rejected": len(rejected), "status": dict(status)
+        }  # fmt: skip
+        _write(folder / "summary.json", counts)
 
     def open(self, reader: DatasetReader, folder: Path) -> PreparedMolecules:
         return PreparedMolecules(reader, folder)
+
+
+class _Written:
+    """Symbols of molecules one after another; those numbered first that come first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.numbers: dict[str, int] = {}
+        self.offsets, self.rows = array("q", [0]), array("q")
+
+    def __enter__(self) -> _Written:
+        self._file = (self.folder / IDS_FILE).open("wb")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def add(self, row: int, symbols: Sequence[str]) -> None:
+        array("H", [self.numbers.setdefault(symbol, len(self.numbers)) for symbol in symbols]).tofile(self._file)
+        self.offsets.append(self.offsets[-1] + len(symbols))
+        self.rows.append(row)
+
+    def add_block(self, block: Path, kept: np.ndarray | None, before: int) -> int:
+        """The molecules of a block that are kept.
+
+        Args:
+            kept: bool, for the molecules of all blocks; None = all.
+            before: molecules of earlier blocks.
+
+        Returns:
+            how many the block holds, kept or not.
+        """
+        table = _read(block / "symbols.json")
+        ids = np.fromfile(block / IDS_FILE, np.uint16)
+        lengths, rows = np.diff(np.load(block / "offsets.npy")), np.load(block / "rows.npy")
+        chosen = np.ones(len(rows), bool) if kept is None else kept[before : before + len(rows)]
+        ids = ids[np.repeat(chosen, lengths)]
+        found, first = np.unique(ids, return_index=True)
+        for symbol in found[np.argsort(first)]:
+            self.numbers.setdefault(table[symbol], len(self.numbers))
+        mapped = np.asarray([self.numbers.get(symbol, 0) for symbol in table], np.uint16)
+        self._file.write(mapped[ids].tobytes())
+        self.offsets.extend((self.offsets[-1] + np.cumsum(lengths[chosen])).tolist())
+        self.rows.extend(rows[chosen].tolist())
+        return len(rows)
+
+    def finish(self) -> None:
+        save_array(self.folder / "offsets.npy", np.frombuffer(self.offsets, np.int64))
+        save_array(self.folder / "rows.npy", np.frombuffer(self.rows, np.int64))
+        _write(self.folder / "symbols.json", list(self.numbers))
+
+
+def _first_of_each(keys: Sequence[np.ndarray]) -> np.ndarray:
+    """Whether each key (n, 2), through all blocks, is the first of its kind."""
+    whole = np.concatenate(keys)
+    order = np.lexsort(whole.T)  # stable: of equal ones the first comes first
+    is_first = np.ones(len(whole), bool)
+    is_first[order[1:]] = (whole[order[1:]] != whole[order[:-1]]).any(1)
+    return is_first
 
 
 def _why(reader: DatasetReader, row: int, result: SmilesResult) -> tuple[str, str]:
@@ -128,15 +190,13 @@ def _why(reader: DatasetReader, row: int, result: SmilesResult) -> tuple[str, st
     return result.status, result.reason
 
 
-def _all_cells(reader: DatasetReader) -> Iterator[Any]:
-    """Cells of all rows in order; in bulk where the reader can."""
+def _cells(reader: DatasetReader, rows: range) -> Iterable[Any]:
+    """Cells of rows in order; in bulk where the reader can."""
     bulk = getattr(reader, "cells", None)
-    for start in range(0, len(reader), BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, len(reader))
-        if bulk is not None:
-            yield from bulk(start, stop)
-        else:
-            yield from (_cell(reader, row) for row in range(start, stop))
+    if bulk is not None:
+        found: Iterable[Any] = bulk(rows.start, rows.stop)
+        return found
+    return (_cell(reader, row) for row in rows)
 
 
 def _cell(reader: DatasetReader, row: int) -> Any:  # whatever stands in the place of a SMILES
@@ -144,6 +204,10 @@ def _cell(reader: DatasetReader, row: int) -> Any:  # whatever stands in the pla
         return read_sample(reader, row).inputs
     except ItemError:
         return None
+
+
+def _read(path: Path) -> Any:  # what was written by `_write`, whose checksums core has compared
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _write(path: Path, value: Any) -> None:

@@ -96,7 +96,8 @@ class SelfiesPreprocessor:
 
     def preparation(self, workers: int) -> SelfiesPreparation:
         """Conversion of the whole data set, once."""
-        return SelfiesPreparation(self.config.smiles, deduplicate=self.config.deduplicate, workers=workers)
+        del workers  # core shares blocks of rows out to them
+        return SelfiesPreparation(self.config.smiles, deduplicate=self.config.deduplicate)
 
     def fit(self, reader: DatasetReader, indices: Sequence[int] | np.ndarray) -> None:
         """Learn the symbol vocabulary from the rows at ``indices``; published modes bring their own.

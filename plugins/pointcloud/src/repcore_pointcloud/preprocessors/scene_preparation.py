@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from repcore.data.guard import read_sample
+from repcore.data.whole_folders import link_files
 from repcore.errors import DataError, ItemError
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
@@ -18,11 +19,14 @@ from repcore_pointcloud.configs.scenes import SceneConfig
 from repcore_pointcloud.preprocessors.scene_geometry import PREPARED_FIELDS, PreparedScene, prepare_scene
 
 FORMAT = 1
+REASONS = "reasons.json"  # why scenes of a block cannot be used
 KEPT = 4  # prepared scenes in memory
 
 
 class ScenePreparation:
-    """Implements :class:`repcore.interfaces.Preparation`: one NPZ a scene."""
+    """Implements :class:`repcore.interfaces.BlockPreparation`: one NPZ a scene that can be used."""
+
+    least_rows = 1
 
     def __init__(self, config: SceneConfig) -> None:
         self.config = config
@@ -31,21 +35,23 @@ class ScenePreparation:
     def key(self) -> str:
         return sha256(json.dumps([FORMAT, asdict(self.config)], sort_keys=True).encode()).hexdigest()
 
-    def run(self, reader: DatasetReader, folder: Path, progress: Callable[[int, int], None]) -> None:
-        """Fill ``folder``; scenes that cannot be used get no file.
-
-        Raises:
-            DataError: none can be used.
-        """
+    def block(self, reader: DatasetReader, rows: range, folder: Path, progress: Callable[[int, int], None]) -> None:
         reasons: dict[str, str] = {}
-        for row in range(len(reader)):
+        for done, row in enumerate(rows):
             try:
                 prepared = prepare_scene(read_sample(reader, row).inputs, self.config)
             except ItemError as error:
                 reasons[error.status] = error.reason
             else:
                 np.savez(folder / f"{row}.npz", **{name: getattr(prepared, name) for name in PREPARED_FIELDS})
-            progress(row + 1, len(reader))
+            progress(done + 1, len(rows))
+        (folder / REASONS).write_text(json.dumps(reasons), encoding="utf-8")
+
+    def join(self, reader: DatasetReader, blocks: Sequence[Path], folder: Path) -> None:
+        reasons: dict[str, str] = {}
+        for block in blocks:
+            link_files(block, folder, "*.npz")
+            reasons.update(json.loads((block / REASONS).read_text(encoding="utf-8")))
         if not any(folder.iterdir()):
             raise DataError(f"none of {len(reader)} scenes can be used", reasons="; ".join(reasons.values()))
 
