@@ -340,6 +340,16 @@ def test_spconv_on_a_cpu_needs_one_thread_and_says_so() -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_memory_of_a_weight_can_be_given_back(form: str) -> None:
+    """As it is where parameters are shared out between processes; numpy's view of a tensor takes that away."""
+    sites = Sites(random_coordinates(40, 6, torch.Generator().manual_seed(0)))
+    book = sites.submanifold((3, 3, 3), (1, 1, 1))
+    weight = torch.randn(4, 3, 3, 3, 2, requires_grad=True)
+    convolve(form, torch.randn(len(sites.coordinates), 2), weight, rulebook=book).sum().backward()
+    assert weight.untyped_storage().resizable()
+
+
 def test_rulebooks_of_a_scene_end_with_it() -> None:
     sites = Sites(random_coordinates(80, 6, torch.Generator().manual_seed(0)))
     book, _ = sites.strided((2, 2, 2), (2, 2, 2))

@@ -70,6 +70,9 @@ class Objective(Protocol):
       gradient accumulation and multi-GPU means exact for losses over a varying number of items (without it every
       micro-batch weighs ``batch.size``).
     * ``lr_scale(name) -> float``: factor on the learning rate of one of its parameters.
+    * ``parameters_by_name = True``, an attribute: its pass takes parameters by name (``torch.func.functional_call``).
+      With ``trainer.strategy=fsdp`` all are whole while it computes, those of repeated blocks too, which otherwise
+      would be put back in place of the given ones.
     * ``picture(batch, draws) -> Picture``: what the trained objective makes of one item (a batch of size 1, eval mode,
       no gradient): masked beside restored, matched regions. A few held-out rows of every run are drawn for its report,
       with draws as in the last step.

@@ -28,7 +28,7 @@ from repcore.interfaces import Batch, Draws, LossTerms, Objective, Progress
 from repcore.training.objective_rules import after_step, before_step
 from repcore.training.optimisers import DecayRule, build_optimiser, set_rates
 from repcore.training.running_statistics import RunningStatistics
-from repcore.training.sharding import joined
+from repcore.training.sharding import gathered, joined
 
 ProgressAt = Callable[[int], Progress]
 OnNonfinite = Callable[[int, str, Batch, Draws], Exception]
@@ -234,6 +234,7 @@ class ObjectiveModule(pl.LightningModule):
     def _draw(self, batch: Batch, number: int, progress: Progress) -> Draws:
         generator = torch.Generator(device=self.device)
         generator.manual_seed(mix(self.seed, "draw", number, 0))
+        gathered(self.objective)
         with torch.no_grad():
             return self.rules.draw(batch, generator, progress)
 

@@ -117,7 +117,10 @@ def _make_known(value: Any) -> None:  # whatever a network returns
 
 
 def _own_groups(objective: nn.Module) -> list[nn.Module]:
-    """Repeated blocks whose parameters are theirs alone."""
+    """Repeated blocks whose parameters are theirs alone; none where a pass takes parameters by name, for a block that
+    gathers its own puts them in place of those that it was given."""
+    if any(getattr(one, "parameters_by_name", False) for one in objective.modules()):
+        return []
     everywhere = _uses(objective)
     return [
         block
@@ -167,6 +170,13 @@ def whole(objective: nn.Module) -> Iterator[None]:
         for one in groups:
             one.reshard()
             one.set_reshard_after_forward(one is not objective, recurse=False)
+
+
+def gathered(objective: nn.Module) -> None:
+    """Parameters outside of repeated blocks come together now, as they would for the pass that follows: draws may use
+    them (the front end of an encoder says how many tokens there are). Nothing where they are not shared."""
+    if isinstance(objective, FSDPModule):
+        objective.unshard()
 
 
 def whole_state(objective: nn.Module) -> Mapping[str, Any] | None:

@@ -77,6 +77,7 @@ class AutoTCL(Averaged):
     """
 
     encoder: DilatedEncoder
+    parameters_by_name = True  # the augmenter's terms see an encoder that stands still
 
     def __init__(self, config: AutoTCLConfig, encoder: DilatedEncoder) -> None:
         super().__init__(encoder)

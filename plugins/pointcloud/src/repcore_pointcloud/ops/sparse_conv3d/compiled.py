@@ -77,7 +77,8 @@ class _Compiled(torch.autograd.Function):
         ctx.rulebook = rulebook
         from repcore_pointcloud.ops.sparse_conv3d import loops
 
-        kernels = weight.detach().to(working_type(features)).flatten(1, 3).contiguous()  # (O, K, I)
+        # (O, K, I), a copy: a storage that numpy has seen cannot be given back, as shared parameters are after a step
+        kernels = torch.empty(weight.shape, dtype=working_type(features)).copy_(weight.detach()).flatten(1, 3)
         width, volume, depth = kernels.shape
         lanes = loops.lanes(kernels.itemsize)
         panels = kernels.new_zeros(volume, -(-width // lanes), depth, lanes)
