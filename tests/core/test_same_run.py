@@ -29,14 +29,14 @@ def stopped(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     return tmp_path / "r"
 
 
-def begin(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def begin(root: Path, name: str, monkeypatch: pytest.MonkeyPatch, *settings: str) -> None:
     def stop(self: ProgressShow, state: RunState, record: object) -> None:
         if state.step == 2:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
         patch.setattr(ProgressShow, "step", stop)
-        assert run(["pairs", "train", "set-net", "--out", str(root), "--name", name, *STEPS]) == 143
+        assert run(["pairs", "train", "set-net", "--out", str(root), "--name", name, *STEPS, *settings]) == 143
 
 
 def resume(folder: Path) -> int:
@@ -138,6 +138,26 @@ def test_a_copy_of_a_run_and_an_older_checkpoint_go_on(stopped: Path, capsys: py
     del content["repcore"]["of"]
     torch.save(content, last)
     assert resume(moved) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "order", "is_told"), [(2, 1, True), (2, None, True), (2, 2, False), (1, 1, False)]
+)
+def test_an_older_order_of_rows_is_told(
+    accumulate: int, order: int | None, is_told: bool, toys: None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    begin(tmp_path, "r", monkeypatch, f"trainer.accumulate={accumulate}")
+    last = tmp_path / "r" / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    if order is None:
+        del content["repcore"]["of"]
+    else:
+        content["repcore"]["of"]["order"] = order
+    torch.save(content, last)
+    capsys.readouterr()
+    assert resume(tmp_path / "r") == 0
+    assert ("dealt the 2 micro-batches of a step out otherwise" in capsys.readouterr().err) == is_told
 
 
 def test_what_a_checkpoint_says_of_its_run_may_be_anything() -> None:

@@ -58,7 +58,7 @@ from repcore.training.processes import (
     slurm_job,
 )
 from repcore.training.run_folder import RunFolder, environment, run_name
-from repcore.training.same_run import IDENTITY, carried, check_same_run, check_same_settings, new_identity
+from repcore.training.same_run import IDENTITY, carried, check_same_run, check_same_settings, new_identity, other_order
 from repcore.training.sharding import check_sharing
 from repcore.training.state import RunResult, RunState
 from repcore.training.trainers import check_precision, lightning_trainer
@@ -415,6 +415,8 @@ def _same(
         found = content.get(STATE, {}).get("of")
         check_same_run(path, found, own, folder)
         free = check_same_settings(path, found, own, folder, changed_data)
+        if otherwise := other_order(found, settings):
+            reporter.warn(f"{path.name}: {otherwise}")
         if free:
             reporter.info(f"going on with other settings, which change nothing of what is learned: {free}")
 

@@ -17,6 +17,7 @@ from repcore.config.yaml import parse_override
 from repcore.data.memory import MEMORY
 from repcore.errors import ConfigError, RunError
 from repcore.files import is_left_by_a_system
+from repcore.launching import place
 from repcore.training.run_folder import RunFolder
 
 IDENTITY = "run"  # in environment.json
@@ -28,6 +29,9 @@ FREE = frozenset({
 })  # fmt: skip
 """Settings that say where and how a run is made, not what is learned; of ``data.rows`` the chosen ids are compared, of
 data and of models that an objective reads (:class:`repcore.nn.Frozen`) the content."""
+ORDER = 2
+"""Of the rows and draws of a run: raised when the same settings give them in another order. 2: micro-batches of a step
+are dealt out to the processes in turn, and drawn for by their number among all."""
 SHOWN = 8
 LONGEST = 60
 Plain = Mapping[str, Any]
@@ -50,6 +54,7 @@ def carried(folder: RunFolder, settings: Plain) -> dict[str, Any]:
         "name": folder.path.name,
         "settings": dict(settings),
         "preprocessing": _files_of(folder.preprocessing),
+        "order": ORDER,
     }
 
 
@@ -67,6 +72,25 @@ def check_carried(found: Any) -> None:  # whatever a file holds
     ]
     if wrong:
         raise ValueError(f"what it says of its run has no {wrong[0]}")
+
+
+def other_order(found: Plain | None, settings: Plain) -> str:
+    """What is different from a checkpoint's step on, where an older version wrote it; empty where nothing is.
+
+    Args:
+        found: as in :func:`check_same_run`.
+        settings: as in :func:`carried`.
+    """
+    trainer = settings["trainer"]
+    world = place().world or int(trainer.get("devices", 1)) * int(trainer.get("num_nodes", 1))
+    micro_batches = int(trainer.get("accumulate", 1)) * world
+    if micro_batches < 2 or (found is not None and found.get("order") == ORDER):
+        return ""
+    return (
+        f"another version of repcore wrote it, which dealt the {micro_batches} micro-batches of a step out otherwise: "
+        "from here on rows and draws come in this version's order, so the run does not end as it would have; where "
+        "batches are formed by cost, some rows of this epoch come twice or not at all"
+    )
 
 
 def check_same_run(path: Path, found: Plain | None, own: Plain, folder: RunFolder) -> None:
