@@ -18,7 +18,8 @@ COMMANDS = ("cli", "commands", "scaffold", "testing")  # rooms whose messages no
 COMMANDS_ONLY = frozenset(
     (
         "append", "by", "by-position", "debug", "engine", "export", "format", "gpus-per-actor", "grid", "method",
-        "metric", "model", "overwrite", "page", "part", "positive", "sensor-at-origin", "tokens", "voxel", "where",
+        "metric", "model", "overwrite", "page", "part", "positive", "sensor-at-origin", "share", "tokens", "voxel",
+        "where",
     )
 )  # fmt: skip
 """Options of what only commands do: write files of results, search, compare, and how a command itself behaves."""
