@@ -15,7 +15,7 @@ TIMINGS := adam_v2_speed alice_speed allocator around_training audio_length audi
   search sherl_memory smiles_to_ids sparse_conv_speed step_overhead
 
 .DEFAULT_GOAL := help
-.PHONY: help env test lint demo proof bench bench-env wheels release docs notebooks site clean
+.PHONY: help env test lint demo proof bench bench-env models wheels release docs notebooks site clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
@@ -69,6 +69,9 @@ proof: bench  ## timings, then learning runs over several seeds on real data, ho
 	$(BIN)/python benchmarks/scenes_learning.py --data $(DATA)/pointcloud_scenes --scenes tabletop --steps 100
 	$(BIN)/python benchmarks/adam_v2_learning.py --data $(DATA)
 	$(BIN)/python benchmarks/alice_learning.py --data $(DATA)/medical3d --first-seed 1
+
+models: env  ## train the models of DOMAIN that its distribution holds, minutes to hours: make models DOMAIN=.. DATA=folder
+	$(BIN)/python scripts/box_models.py $(DOMAIN) --data $(DATA)
 
 wheels: env  ## wheels and source archives of core and every plugin into dist/, their contents checked
 	$(BIN)/python scripts/build_wheels.py

@@ -206,3 +206,15 @@ def test_a_package_that_is_not_there_is_said() -> None:
         models_in("repcore_no_such")
     with pytest.raises(PluginError, match="no package"):
         ModelSpec(name="net", folder="repcore_no.such:net").place()
+
+
+def test_the_demo_probes_an_installed_model_beside_the_trained_one(boxed: Path, capsys: Captured) -> None:
+    assert run(["demo", "pairs", "encoder.width=64", "trainer.steps=2"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    features = {row[1] for row in rows if len(row) > 3 and row[0] == "kind"}
+    assert {"trained", "random-init", NAME} <= features
+    (boxed / "weights.safetensors").unlink()
+    assert run(["demo", "pairs", "encoder.width=64", "trainer.steps=2"]) == 0
+    captured = capsys.readouterr()
+    assert f"model {NAME} is left out" in captured.err
+    assert not any(row.split("\t")[1:2] == [NAME] for row in captured.out.splitlines())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from repcore.checkpoints.places import NAMED
 from repcore.untrusted import link_or_text, markdown, paragraphs
 
 _NOT_RECORDED = "Not recorded."
@@ -36,22 +37,25 @@ def model_card(
     rest = dict(card)
     summary = rest.pop("summary", "")
     paper, licence, notices = (rest.pop(key, "") for key in ("paper", "licence", "notices"))
-    data = _facts({key: rest.pop(key) for key in ("data", "rows", "began_with") if key in rest})
+    data = _facts({key: rest.pop(key) for key in ("training_data", "data", "rows", "began_with") if key in rest})
     limits = rest.pop("limits", None) or ()
-    diagnostics = _facts({key: rest.pop(key) for key in ("validation", "diagnostics", "probes") if key in rest})
+    intended, name = rest.pop("intended_use", ""), str(rest.pop("installed_as", ""))
+    judged = ("figures", "validation", "diagnostics", "probes")
+    diagnostics = _facts({key: rest.pop(key) for key in judged if key in rest})
     title = markdown(title)
     what = [
         markdown(str(summary)) if summary else f"Weights of {title}.",
         f"{parameters:,} parameters, vectors of {dim} numbers.",
     ]
     what += [f"Fine-tuned: it answers {_answers(target)}."] if target else []
+    what += [f"Intended use: {markdown(str(intended))}"] if intended else []
     what += [f"Paper: {link_or_text(str(paper))}"] if paper else []
     sections = {
         "What it is": "\n\n".join(what),
         "Data": data or _NOT_RECORDED,
         "Training": _facts(rest) or _NOT_RECORDED,
         "Diagnostics": diagnostics or _NOT_RECORDED,
-        "How to load": _how_to_load(requirements, target),
+        "How to load": _how_to_load(requirements, target, name if NAMED.fullmatch(name) else "PATH/OF/THIS/FOLDER"),
         "Licence and notices": "\n\n".join(paragraphs(str(text)) for text in (licence, notices) if text)
         or _NOT_RECORDED,
         "Limits": _limits([limits] if isinstance(limits, str) else limits, target),
@@ -90,15 +94,15 @@ def _answers(target: Mapping[str, Any]) -> str:
     return markdown(f"{target.get('name', '')} ({words})")
 
 
-def _how_to_load(requirements: Sequence[str], target: Mapping[str, Any] | None) -> str:
+def _how_to_load(requirements: Sequence[str], target: Mapping[str, Any] | None, name: str) -> str:
     with_versions = ", ".join(requirements) or _NOT_RECORDED
     output = "predictions.csv" if not target or target.get("level", "item") == "item" else "answers/"
     answers = 'answers = model.predict("DATA")\n' if target else ""
-    commands = [f"`repcore predict PATH/OF/THIS/FOLDER DATA -o {output}`"] if target else []
-    commands.append("`repcore embed PATH/OF/THIS/FOLDER DATA -o vectors.parquet`")
+    commands = [f"`repcore predict {name} DATA -o {output}`"] if target else []
+    commands.append(f"`repcore embed {name} DATA -o vectors.parquet`")
     return (
         "```python\nimport repcore\n\n"
-        f'model = repcore.load("PATH/OF/THIS/FOLDER")\n{answers}vectors = model.embed("DATA")\n```\n\n'
+        f'model = repcore.load("{name}")\n{answers}vectors = model.embed("DATA")\n```\n\n'
         f"or {', '.join(commands)}. "
         f"The weights are plain safetensors and the settings plain JSON. Written with: {with_versions}."
     )

@@ -149,9 +149,15 @@ def model_facts(entry: Entry[ModelSpec], registry: Registry) -> ModelFacts:
         size=sum(one.stat().st_size for one in entries_of(folder) if one.is_file()),
         licence=str(card.get("licence") or "").partition("\n")[0],
         data=str(data),
-        figures="; ".join(map(str, figures)) if isinstance(figures, list) else str(figures),
+        figures="; ".join(_lines(figures)),
         needs=_missing_domain(str((config.get("encoder") or {}).get("name") or ""), registry),
     )
+
+
+def _lines(figures: Any) -> list[str]:  # of a card: a text, several, or texts by what they are of
+    if isinstance(figures, Mapping):
+        return [f"{name}: {text}" for name, text in figures.items()]
+    return [str(one) for one in (figures if isinstance(figures, list) else [figures]) if one]
 
 
 def _missing_domain(encoder: str, registry: Registry) -> str:

@@ -103,28 +103,29 @@ def record_content(folder: Path) -> None:
     write_text(folder / CONFIG, json.dumps(written, indent=2) + "\n")
 
 
-def store_halved(folder: Path, told: Mapping[str, Any] | None = None) -> None:
+def store_halved(folder: Path, card: Mapping[str, Any] | None = None, origin: Mapping[str, Any] | None = None) -> None:
     """Write the weights of a model folder again in half precision (:mod:`repcore.checkpoints.halves`), with their new
     hashes and a card that says so.
 
     Args:
-        told: further facts for the card; those that it has stay.
+        card / origin: what is told of the model's making in place of what the folder says.
 
     Raises:
         CheckpointError: the folder cannot be read, or was changed since it was saved.
     """
     model = read_model(folder)
     rounded = {name: halved(model.stored(name)) for name in model.weight_files()}
-    card = {**model.card, **(told or {}), "numbers_on_disk": "float16"}
+    facts = {**(model.card if card is None else card), "numbers_on_disk": "float16"}
     content = dict(model.config.get("content") or settings_content(model.config, model.preprocessing))
     with _written_whole(folder) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True)
         for name, tensors in rounded.items():
             content[name] = _save(partial / name, tensors, model.encoder_name)
-        config = {**model.config, **_told(card, model.config.get("origin", {})), "content": content}
+        made = model.config.get("origin", {}) if origin is None else origin
+        config = {**model.config, **_told(facts, made), "content": content}
         _write_json(partial / CONFIG, config)
         own = (value for name, value in rounded[WEIGHTS].items() if not name.startswith(PREFIX))
-        _write_card(partial, config, card, sum(tensor.numel() for tensor in own))
+        _write_card(partial, config, facts, sum(tensor.numel() for tensor in own))
 
 
 def _config_of(

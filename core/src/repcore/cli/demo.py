@@ -14,12 +14,16 @@ from repcore.cli.console import ConsoleReporter, duration, say, table
 from repcore.cli.ending import report_of
 from repcore.cli.options import RUNS_FOLDER, device_option
 from repcore.devices import torch_device
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, RepcoreError
 from repcore.stopping import Stopped
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from repcore.config.resolve import ResolvedRun
+    from repcore.embedding.model import Model
     from repcore.evaluation.protocol import ProbeTable
+    from repcore.interfaces import DatasetReader
 
 SEEDS = (0, 1, 2)
 DEMO_PRESET = "demo"
@@ -32,7 +36,8 @@ DEMO_PRESET = "demo"
 @click.option("--out", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True, help="Folder of runs.")
 @device_option
 def demo_command(domain: str, overrides: tuple[str, ...], recipe: str | None, out: Path, device: str) -> None:
-    """Pre-train DOMAIN's recipe on its built-in data, embed, probe beside baselines, and write a report.
+    """Pre-train DOMAIN's recipe on its built-in data, embed, probe beside baselines and installed models, and write a
+    report.
 
     \b
     Example:
@@ -114,6 +119,7 @@ def _probe(run: Path, resolved: ResolvedRun, device: str, reporter: ConsoleRepor
     if not targets:
         return []
     features = compute_features(model, reader, SEEDS, InferenceOptions(device=device), reporter)
+    features.matrices.update(_installed(model, reader, device, reporter))
     split = "group" if any(one is not None and one.group for one in features.rows.samples) else "random"
     tables = [
         probe_features(
@@ -130,6 +136,23 @@ def _probe(run: Path, resolved: ResolvedRun, device: str, reporter: ConsoleRepor
     ]
     write_tables(run / "probes", tables, data=resolved.dataset.name, split=split)
     return tables
+
+
+def _installed(model: Model, reader: DatasetReader, device: str, reporter: ConsoleReporter) -> dict[str, np.ndarray]:
+    """Vectors of the installed models with the encoder that the demo has trained, by their names: float64 (N, D)."""
+    import numpy as np
+
+    from repcore.embedding.model import load
+
+    found = {}
+    for entry in model.registry.entries("model", model.domain):
+        try:
+            other = load(f"{entry.plugin.name}:{entry.full_name}", device=device)
+            if other.folder.encoder_name == model.folder.encoder_name:
+                found[entry.full_name] = np.asarray(other.embed(reader).vectors, np.float64)
+        except RepcoreError as error:
+            reporter.warn(f"model {entry.full_name} is left out: {error.in_one_line()}")
+    return found
 
 
 def _tell(resolved: ResolvedRun, run: Path, tables: list[ProbeTable]) -> None:
