@@ -29,7 +29,8 @@ def test_a_model_is_made_with_its_card(toys: None, tmp_path: Path) -> None:
     assert config["origin"] == {}
     card = config["card"]
     assert (card["seed"], card["licence"], card["training_data"]) == (3, "CC0 1.0", "60 generated blobs")
-    ((figure, text),) = [one for one in card["figures"].items() if "knn@1" in one[0]]
+    ((figure, text),) = card["figures"].items()  # of the model; what does without it stands apart
+    assert any("constant" in one for one in card["baselines_by_other_probes"])
     assert figure.startswith("blobs: kind, random split, knn@1")
     assert "trained" in text
     assert "random-init" in text

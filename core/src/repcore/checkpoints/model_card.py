@@ -40,7 +40,7 @@ def model_card(
     data = _facts({key: rest.pop(key) for key in ("training_data", "data", "rows", "began_with") if key in rest})
     limits = rest.pop("limits", None) or ()
     intended, name = rest.pop("intended_use", ""), str(rest.pop("installed_as", ""))
-    judged = ("figures", "validation", "diagnostics", "probes")
+    judged = ("figures", "baselines_by_other_probes", "validation", "diagnostics", "probes")
     diagnostics = _facts({key: rest.pop(key) for key in judged if key in rest})
     title = markdown(title)
     what = [
