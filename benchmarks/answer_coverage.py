@@ -44,7 +44,7 @@ from repcore.evaluation.calibration import task_facts, temperature_of
 from repcore.evaluation.probing import LabelledRows, read_rows, split_plan
 from repcore.interfaces import Batch, Features, ProbeSplit
 from repcore.specs import TargetSpec
-from repcore.training.finetune import calibration_apart, with_validation
+from repcore.training.finetune_parts import calibration_apart, with_validation
 
 GATE = (0.87, 0.93)
 STEPS, EVERY, RATE, DECAY = 150, 10, 0.01, 0.1

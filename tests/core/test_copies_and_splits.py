@@ -15,7 +15,7 @@ from repcore.evaluation.copied_rows import with_copies
 from repcore.evaluation.probing import LabelledRows, read_rows, split_plan
 from repcore.interfaces import Item, Sample
 from repcore.specs import TargetSpec
-from repcore.training.finetune import with_validation
+from repcore.training.finetune_parts import with_validation
 
 VALUE = TargetSpec("y", "regression")
 TIMES = 6

@@ -35,9 +35,9 @@ from repcore.interfaces import ProbeSplit, Progress, Sample
 from repcore.report.collect import collect
 from repcore.report.findings import cards, verdict_sentence
 from repcore.specs import TargetSpec
-from repcore.training.finetune import calibration_apart, with_validation
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.finetune_labels import OneTarget
+from repcore.training.finetune_parts import calibration_apart, with_validation
 from repcore.training.finetune_plan import FinetuneRequest, untrained_classes
 from repcore.training.listeners import validation_losses
 from repcore.training.optimisers import build_optimiser, matrices_decay, set_rates

@@ -16,8 +16,9 @@ from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import ProbeSplit
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
-from repcore.training.finetune import FinetuneSettings, objective_on, resolved_run, task_on, with_validation
+from repcore.training.finetune import FinetuneSettings, objective_on, resolved_run, task_on
 from repcore.training.finetune_labels import fewer_labels, row_labels
+from repcore.training.finetune_parts import with_validation
 from repcore.training.finetune_plan import MODEL, NO_ROWS, FinetuneRequest, plan_parts, settings_with_data
 from repcore.training.plan import order_by_labels, sampler_of, total_steps
 

@@ -45,13 +45,12 @@ from repcore.training.export import export_model
 from repcore.training.finetune import (
     FinetuneSettings,
     TrainedTask,
-    calibration_apart,
     changes_after,
     train_task,
-    with_validation,
 )
 from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
 from repcore.training.finetune_labels import OneTarget
+from repcore.training.finetune_parts import calibration_apart, with_validation
 from repcore.training.label_pictures import pictures_of
 from repcore.training.methods import completed_method, further_columns
 from repcore.training.run_folder import RunFolder
