@@ -230,7 +230,7 @@ def test_a_limit_of_rows_is_refused_and_points_to_labels(trained: Path, capsys: 
 
 def test_the_run_ends_when_validation_gets_no_better(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*FINETUNE, "--no-twin", "trainer.epochs=40", "optimiser.lr=0.5", "trainer.validate_every=2",
-                "trainer.patience=3"]) == 0  # fmt: skip
+                "trainer.patience=3", "finetune.keep_start=never"]) == 0  # fmt: skip
     record = json.loads((trained / "runs" / "f" / "trained.json").read_text())
     assert record["steps"] < 120
     losses = dict(validation_losses(RunFolder(trained / "runs" / "f")))
@@ -262,9 +262,8 @@ def test_the_run_ends_when_validation_gets_no_better(trained: Path, capsys: pyte
 def test_an_encoder_that_is_as_it_was_before_it_was_unfrozen_is_said(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert (
-        run([*FINETUNE, "--no-twin", "trainer.epochs=2", "finetune.frozen_epochs=2", "trainer.validate_every=2"]) == 0
-    )
+    assert run([*FINETUNE, "--no-twin", "trainer.epochs=2", "finetune.frozen_epochs=2", "trainer.validate_every=2",
+                "finetune.keep_start=never"]) == 0  # fmt: skip
     said = capsys.readouterr()
     assert "lies before the encoder was unfrozen: its parameters are the pre-trained ones" in said.out + said.err
     assert "finetune.frozen_epochs=2 lasts for all 6 steps of the run: only the head learns" in said.err

@@ -61,6 +61,7 @@ def test_a_toy_is_fine_tuned_predicts_and_goes_on_exactly(
 ) -> None:
     """Killed after its first checkpoint and resumed, a run ends with the weights of one that was not disturbed."""
     settings = ["trainer.steps=6", "trainer.validate_every=2", "optimiser.lr=0.02", "trainer.accumulate=2"]
+    settings += ["finetune.keep_start=never"]  # trained weights are compared
     check_that_it_goes_on(lambda name: finetune(method, name, *settings), "pairs", monkeypatch)
     model = repcore.load("runs/cut")
     found = model.predict("pairs/blobs")
@@ -324,3 +325,12 @@ def test_rows_without_a_label_are_said_to_be_learned_from(trained: Path, capsys:
     assert "6 of 60 rows have no 'kind' and generic/shrinkmatch learns from them, too" in capsys.readouterr().err
     assert run(finetune("", "g", "trainer.steps=1")) == 0
     assert "6 of 60 rows have no 'kind' and take no part" in capsys.readouterr().err
+
+
+def test_a_term_that_is_0_in_every_step_is_said(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    never = ["method.threshold=1.0", "finetune.keep_start=never", "trainer.steps=3"]
+    assert run(finetune("shrinkmatch", "f", *never)) == 0
+    said = "terms certain, shrunk were exactly 0 in all 3 steps: nothing was learned from it"
+    assert said in capsys.readouterr().err
+    assert run(finetune("shrinkmatch", "g", "method.threshold=0.01", *never[1:])) == 0
+    assert "term shrunk of the loss was exactly 0 in all 3 steps" in capsys.readouterr().err

@@ -33,7 +33,13 @@ from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.finetune_checks import check_start
 from repcore.training.finetune_plan import FinetuneOutcome, FinetuneRequest, record_of, run_plan
-from repcore.training.finetune_request import finetune_settings, name_in_folder, request_plan, tell_rows
+from repcore.training.finetune_request import (
+    finetune_settings,
+    name_in_folder,
+    request_plan,
+    settings_for_rows,
+    tell_rows,
+)
 from repcore.training.run_folder import RunFolder, run_name
 
 if TYPE_CHECKING:
@@ -105,6 +111,7 @@ def finetune(
         "data_fingerprint": source.fingerprint,
     }  # fmt: skip
     plan = request_plan(opened, rows, target, request)
+    settings = settings_for_rows(settings, opened, rows, plan, task, as_overrides(overrides))
     if leak := copies_across(plan, rows.copies, rows.ids):
         teller.warn(leak)
     wanted = FinetuneRequest(list(range(seeds)), ensemble, twin)

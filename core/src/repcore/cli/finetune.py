@@ -158,7 +158,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     from repcore.evaluation.probing import chosen_targets
     from repcore.training.finetune_checks import check_start
     from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
-    from repcore.training.finetune_request import finetune_settings, request_plan, tell_rows
+    from repcore.training.finetune_request import finetune_settings, request_plan, settings_for_rows, tell_rows
     from repcore.training.way_on import making_room
 
     device = torch_device(given["device"])
@@ -174,9 +174,8 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     if len(targets) > 1:
         raise DataError("which label?", labels=", ".join(one.name for one in targets), hint="--label NAME")
     targets[0] = with_ignored(targets[0], request["ignore"])
-    settings = finetune_settings(
-        opened, targets[0], dataset, request["task"], tuple(request["overrides"]), request.get("method")
-    )
+    asked = request["task"], tuple(request["overrides"]), request.get("method")
+    settings = finetune_settings(opened, targets[0], dataset, *asked)
     columns = getattr(settings.method.config, "columns", ()) if settings.method else ()
     if set(columns) - {one.name for one in reader.targets}:
         dataset, reader = _open(opened, request, columns)
@@ -188,6 +187,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     reporter = ConsoleReporter()
     tell_rows(rows, targets[0], reader, reporter, settings)
     plan = request_plan(opened, rows, targets[0], request)
+    settings = settings_for_rows(settings, opened, rows, plan, *asked)
     plain = bool(request.get("method") and request.get("plain", True))
     wanted = FinetuneRequest(list(range(request["seeds"])), request["ensemble"], request["twin"], plain)
     if leak := copies_across(plan, rows.copies, rows.ids):

@@ -11,6 +11,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import nn
 
 from repcore.checkpoints.encoder_changes import changed, changes_encoder, preprocessor_of, with_change
 from repcore.config import DataConfig, OptimiserConfig, ScheduleConfig, TrainerConfig
+from repcore.config.plain import to_plain
 from repcore.config.resolve import ResolvedPart, ResolvedRun
 from repcore.data.bags import Bags
 from repcore.data.batching import LabelledDraws
@@ -38,7 +40,8 @@ from repcore.training.bag_vectors import BagReader, with_vectors
 from repcore.training.checkpointing import STATE, has_checkpoint, newest_sound
 from repcore.training.finetune_config import FinetuneConfig
 from repcore.training.finetune_labels import OneTarget, fewer_labels, row_labels
-from repcore.training.head_start import start_head
+from repcore.training.head_start import last_layer, start_head
+from repcore.training.kept_start import Gain, gain_of_training
 from repcore.training.listeners import validation_at, validation_losses
 from repcore.training.methods import MethodStart, WithMethod, method_views
 from repcore.training.plan import stream_order, total_steps
@@ -65,7 +68,8 @@ MOST_FITTED = 1_000_000
 @dataclass(frozen=True, slots=True)
 class FinetuneSettings:
     """What to train: the task part, its target, the data, the sections of the run, and the method; None = the task's
-    plain loss. ``further`` labels are what the method reads beside the target."""
+    plain loss. ``further`` labels are what the method reads beside the target. ``given`` are the dotted names of the
+    settings that the user gave, which no rule changes."""
 
     task: ResolvedPart
     target: TargetSpec
@@ -73,6 +77,7 @@ class FinetuneSettings:
     sections: Mapping[str, Any]
     method: ResolvedPart | None = None
     further: tuple[TargetSpec, ...] = ()
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class TrainedTask:
         task: on the CPU, in eval mode; ``task.encoder`` is the encoder.
         parts: of the run, for exporting.
         run: how it ended; its ``validation`` is that of the step whose weights are kept.
-        kept: that step.
+        kept: that step; 0 = the start, a linear probe.
     """
 
     task: nn.Module
@@ -103,6 +108,7 @@ def train_task(
     seed: int,
     start: str,
     device: str,
+    tells: bool = True,
 ) -> TrainedTask:
     """Train in a folder from the model's weights, or from random ones; goes on where the folder was left.
 
@@ -111,22 +117,17 @@ def train_task(
         split: of :func:`repcore.training.finetune_parts.with_validation`.
         start: ``"model"`` or ``"random"``.
         seed: of the head, of dropout and of the order of rows.
+        tells: which step is kept.
 
     Raises:
         Stopped: by a signal; given again, it goes on.
     """
-    parts = _assemble(model, settings, rows, split, reporter, seed=seed, start=start, device=device)
-    finished = folder.read_json("trained.json")
-    is_new = isinstance(parts.preprocessor, Bags) and parts.preprocessor is not model.preprocessor
-    if (
-        finished is None
-        and not folder.last_checkpoint.is_file()
-        and settings.sections["finetune"].head_start == "linear"
-        and not is_new  # a head fitted to a random aggregator's vectors is wrong after its first step
-    ):
-        task = cast(Supervised, parts.objective).task
-        start_head(task, model, settings.target, parts, rows, split.train, seed=seed, device=device)
+    begin = partial(_assemble, model, settings, rows, split, reporter, seed=seed, start=start, device=device)
+    started = partial(_started, model, settings, rows, split.train, seed=seed, device=device)
+    parts, finished = begin(), folder.read_json("trained.json")
     if finished is None:
+        if not folder.last_checkpoint.is_file():
+            started(parts)
         folder.preprocessing.mkdir(exist_ok=True)
         parts.preprocessor.save(folder.preprocessing)
         run = _finished(parts, folder, reporter) or execute(
@@ -141,16 +142,98 @@ def train_task(
         if run.status != "finished":
             raise run.left(None)
         kept = _load_best(parts, folder)
-        figures = validation_at(folder, kept)
+        figures, gain = validation_at(folder, kept), None
+        if _may_keep_start(settings, folder, kept) and started(fresh := begin()):
+            sides = _task(fresh), cast(Supervised, parts.objective).answering
+            gain = gain_of_training(*sides, fresh, model, settings.target, rows, device)
+            if gain.keeps_start(settings.sections["finetune"].keep_start):
+                parts, kept, figures = fresh, 0, validation_at(folder, 0)
         record = {"steps": run.steps, "seconds": run.seconds, "kept_step": kept, "validation": figures}
-        folder.write_json("trained.json", {**record, "last_validation": dict(run.validation)})
-        if start == "model":
-            _say_kept(parts, settings, model, reporter, run, kept)
+        record |= {"last_validation": dict(run.validation), "finetune": to_plain(settings.sections["finetune"])}
+        folder.write_json("trained.json", record)
+        if start == "model" and tells:
+            _say_kept(parts, settings, model, reporter, run, kept, gain)
     else:
-        run = RunResult(folder.path, "finished", finished["steps"], finished["seconds"], {})
-        kept = _load_best(parts, folder)
+        run, kept = RunResult(folder.path, "finished", finished["steps"], finished["seconds"], {}), 0
+        if finished["kept_step"] == 0:
+            started(parts)
+        else:
+            kept = _load_best(parts, folder)
     run = dataclasses.replace(run, validation=validation_at(folder, kept))
-    return TrainedTask(cast(Supervised, parts.objective).answering.eval().cpu(), parts, run, kept)
+    task = cast(Supervised, parts.objective).answering if kept else _task(parts)
+    return TrainedTask(task.eval().cpu(), parts, run, kept)
+
+
+def _task(parts: RunParts) -> nn.Module:
+    return cast(Supervised, parts.objective).task
+
+
+def _started(
+    model: Model,
+    settings: FinetuneSettings,
+    rows: LabelledRows,
+    train: np.ndarray,
+    parts: RunParts,
+    *,
+    seed: int,
+    device: str,
+) -> bool:
+    """Fit the last layer of the head to training rows, where that is asked for and can be done."""
+    is_new = isinstance(parts.preprocessor, Bags) and parts.preprocessor is not model.preprocessor
+    how = settings.sections["finetune"].head_start
+    if how == "random" or is_new:  # a head fitted to a random aggregator's vectors is wrong after its first step
+        return False
+    return start_head(_task(parts), model, settings.target, parts, rows, train, seed=seed, device=device, how=how)
+
+
+def _may_keep_start(settings: FinetuneSettings, folder: RunFolder, kept: int) -> bool:
+    """Whether the start has to be compared with the trained step at all."""
+    rule = settings.sections["finetune"].keep_start
+    if settings.target.level != "item" or rule == "never":
+        return False
+    losses = [validation_at(folder, step).get("loss") for step in (0, kept)]
+    return rule == "unless-surely-worse" or losses[0] is None or losses[1] is None or losses[0] <= losses[1]
+
+
+def fitted_to_all(
+    trained: TrainedTask,
+    model: Model,
+    settings: FinetuneSettings,
+    rows: LabelledRows,
+    split: ProbeSplit,
+    folder: RunFolder,
+    reporter: Reporter,
+    *,
+    seed: int,
+    start: str,
+    device: str,
+) -> TrainedTask:
+    """The same start, or as many steps from it, with all labelled rows that are not for testing: of few rows none is
+    spared for the choice of weights alone.
+
+    Call it after calibration: temperature and conformal scores stay those of rows that the first fit had not seen,
+    which are rather too careful for a fit to more rows.
+
+    Args:
+        split: its training part are all these rows.
+        folder: of the further steps; goes on where it was left.
+    """
+    if trained.kept == 0:
+        _fit_targets(trained.task, settings.target, rows, split.train)
+        _started(model, settings, rows, split.train, trained.parts, seed=seed, device=device)
+        return trained
+    sections = dict(settings.sections)
+    sections["trainer"] = dataclasses.replace(
+        sections["trainer"], steps=trained.kept, epochs=None, validate_every=trained.kept, patience=None
+    )
+    sections["finetune"] = dataclasses.replace(sections["finetune"], keep_start="never")
+    settings = dataclasses.replace(settings, sections=sections)
+    reporter.info(f"the same {trained.kept:,} steps again, with all {len(split.train):,} labelled rows")
+    split = dataclasses.replace(split, validation=split.train)  # nothing is chosen
+    again = train_task(
+        model, settings, rows, split, folder, reporter, seed=seed, start=start, device=device, tells=False
+    )
+    return dataclasses.replace(trained, task=again.task, parts=again.parts)
 
 
 def _finished(parts: RunParts, folder: RunFolder, reporter: Reporter) -> RunResult | None:
@@ -264,14 +347,16 @@ def objective_on(model: Model, settings: FinetuneSettings, encoder: nn.Module, t
         ConfigError: the method does not go with the task, the label or the model.
     """
     config: FinetuneConfig = settings.sections["finetune"]
+    is_open = config.head_lr_factor is None and config.head_start == "probe"
+    started = last_layer(task) if is_open else None
     config = dataclasses.replace(config, head_lr_factor=config.head_factor(settings.sections["optimiser"].lr))
     if settings.method is None:
-        return Supervised(task, settings.target.name, config)
+        return Supervised(task, settings.target.name, config, started)
     method = build(settings.method, encoder, task)
     begin = getattr(method, "begin", None)
     if begin is not None:
         begin(MethodStart(model.preprocessor, model.folder))
-    return WithMethod(task, settings.target, config, method)
+    return WithMethod(task, settings.target, config, method, started)
 
 
 def _fit_targets(task: nn.Module, target: TargetSpec, rows: LabelledRows, train: np.ndarray) -> None:
@@ -317,9 +402,18 @@ def resolved_run(model: Model, settings: FinetuneSettings, seed: int) -> Resolve
 
 
 def _say_kept(
-    parts: RunParts, settings: FinetuneSettings, model: Model, reporter: Reporter, run: RunResult, kept: int
+    parts: RunParts,
+    settings: FinetuneSettings,
+    model: Model,
+    reporter: Reporter,
+    run: RunResult,
+    kept: int,
+    gain: Gain | None,
 ) -> None:
     """Which step's weights are kept, and whether anything had been learned by then."""
+    if kept == 0:
+        reporter.info(f"the start, a linear probe, is kept and fitted again to all labelled rows: {gain}")
+        return
     loss, begun = (validation_at(RunFolder(run.folder), step).get("loss") for step in (kept, 0))
     figure = "" if loss is None else f", the smallest validation loss of the trained steps ({loss:.4g})"
     reporter.info(f"weights of step {kept:,} of {run.steps:,} are kept{figure}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import ProbeSplit
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
+from repcore.training.few_rows import for_rows, said_of_few
 from repcore.training.finetune import FinetuneSettings, objective_on, resolved_run, task_on
 from repcore.training.finetune_labels import fewer_labels, row_labels
 from repcore.training.finetune_parts import with_validation
@@ -42,11 +44,14 @@ def check_start(
     splits = [with_validation(one.split, rows, settings.target, one.seed) for one in parts]
     settings = settings_with_data(model, settings, rows)
     _check_objective(model, settings, rows, splits[0].train)
-    said: dict[str, None] = {}
+    said: dict[str, Callable[[str], None]] = {}
     for part, split in zip(parts, splits, strict=True):
-        said.update(dict.fromkeys(_said_of_batches(model, settings, rows, split, part.seed)))
-    for one in said:
-        reporter.warn(one)
+        labelled = len(np.union1d(split.train, NO_ROWS if split.validation is None else split.validation))
+        own = for_rows(settings, labelled, part.members)
+        said.update(dict.fromkeys(filter(None, [said_of_few(own, labelled)]), reporter.info))
+        said.update(dict.fromkeys(_said_of_batches(model, own, rows, split, part.seed), reporter.warn))
+    for one, tell in said.items():
+        tell(one)
 
 
 def _check_classes(rows: LabelledRows, target: TargetSpec) -> None:

@@ -20,11 +20,25 @@ class FinetuneConfig:
     )
     head_lr_factor: float | None = setting(
         None,
-        "learning rate of the head over that of the encoder's last layer; null = what makes it 1e-3, at least 1",
+        "learning rate of the head over that of the encoder's last layer; null = what makes it 1e-3, at least 1, and 1 "
+        "for the layer that head_start=probe has fitted",
         above=0,
     )
-    head_start: Literal["linear", "random"] = setting(
-        "linear", "last layer of the head (of items): first fitted to the frozen encoder's training features, or random"
+    head_start: Literal["auto", "probe", "linear", "random"] = setting(
+        "auto",
+        "last layer of the head (of items): probe = the linear probe's fit to the frozen encoder's training features, "
+        "linear = one as sure as held-out training rows confirm, random; auto = probe for few rows, else linear",
+    )
+    keep_start: Literal["auto", "unless-surely-worse", "unless-worse", "never"] = setting(
+        "auto",
+        "whether that start may be what is kept: unless a trained step's validation loss is smaller (surely: by more "
+        "than its standard error over rows); auto = surely for few rows",
+    )
+    norm_statistics: Literal["auto", "kept", "moving"] = setting(
+        "auto", "running means and variances of the encoder's batch norms in training; auto = kept for few rows"
+    )
+    few_rows: int = setting(
+        500, "labelled rows below which auto means few, and steps, rate and task follow from the rows; 0 = never", min=0
     )
     frozen_epochs: float = setting(0.0, "epochs in which only the head learns", "epochs", min=0)
 

@@ -5,6 +5,7 @@
       predictions/test.parquet                 (out-of-fold.parquet with --folds), of the model and of the controls
       finetune.json                            scores, verdict, rows, what was asked for
       members/<k>/  seeds/<s>/  folds/<f>/     further runs: of an ensemble, of other seeds, of folds
+      all-rows/<k>/                            the steps that were chosen again, with all rows, where they are few
       controls/<name>/                         the same networks from random weights
 
 Only the outer folder becomes ``runs/latest``. Every run inside can be interrupted and goes on when the command is
@@ -42,10 +43,12 @@ from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.answer_pictures import write_answer_pictures
 from repcore.training.export import export_model
+from repcore.training.few_rows import for_rows, is_few
 from repcore.training.finetune import (
     FinetuneSettings,
     TrainedTask,
     changes_after,
+    fitted_to_all,
     train_task,
 )
 from repcore.training.finetune_dense import calibrated_elements, completed, test_elements
@@ -56,6 +59,7 @@ from repcore.training.methods import completed_method, further_columns
 from repcore.training.run_folder import RunFolder
 
 MODEL, RANDOM, PLAIN = "model", "random", "plain"
+AGAIN = "all-rows"  # folder of the same steps with all labelled rows, where they are few
 NO_ROWS = np.zeros(0, np.int64)
 
 
@@ -233,15 +237,16 @@ class _Runner:
         """Train the networks of one part, calibrate on validation, predict its test rows, keep the model."""
         split = with_validation(part.split, self.rows, self.settings.target, part.seed)
         validation = NO_ROWS if split.validation is None else split.validation
-        calibration = validation
+        calibration, labelled = validation, np.union1d(split.train, validation)
+        settings = for_rows(self.settings, len(labelled), part.members)
         if not self.dense:
             split, calibration = calibration_apart(split, part.seed)
         own = self.folder if not part.name else RunFolder.inside(self.folder.path / part.name)
-        trained = [self._train(part, split, own, member) for member in range(part.members)]
+        trained = [self._train(part, settings, split, own, member) for member in range(part.members)]
         if self.dense:
             scores = self._elements(trained, part, split, own)
         else:
-            scores = self._items(trained, part, split, calibration, own)
+            scores = self._items(trained, part, settings, split, labelled, calibration, own)
         counts = {"train": len(split.train), "validation": len(validation), "test": len(split.test)}
         record = {"start": part.start, "seed": part.seed, "rows": counts, "test": dict(scores)}
         if part.name:
@@ -249,9 +254,22 @@ class _Runner:
         return PartResult(part, own.path, scores, counts, sum(one.run.steps for one in trained))
 
     def _items(
-        self, trained: list[TrainedTask], part: Part, split: ProbeSplit, calibration: np.ndarray, own: RunFolder
+        self,
+        trained: list[TrainedTask],
+        part: Part,
+        settings: FinetuneSettings,
+        split: ProbeSplit,
+        labelled: np.ndarray,
+        calibration: np.ndarray,
+        own: RunFolder,
     ) -> Scores:
-        predictor = self._calibrated(trained, split, calibration)
+        facts = self._calibrated(trained, split, calibration).facts
+        few, whole = is_few(settings, len(labelled)), dataclasses.replace(split, train=labelled)
+        trained = [
+            self._again(one, part, settings, whole, own, member) if few or one.kept == 0 else one
+            for member, one in enumerate(trained)
+        ]
+        predictor = self._predictor(trained, facts)
         if part.start == MODEL:
             self._export(trained, predictor.facts, own)
         return self._test(trained, predictor, split.test, own, drawn=not part.name)
@@ -270,12 +288,31 @@ class _Runner:
         pictures.write(own)
         return scores
 
-    def _train(self, part: Part, split: ProbeSplit, own: RunFolder, member: int) -> TrainedTask:
+    def _train(
+        self, part: Part, settings: FinetuneSettings, split: ProbeSplit, own: RunFolder, member: int
+    ) -> TrainedTask:
         place = own if member == 0 else RunFolder.inside(own.path / "members" / str(member))
         plain = part.start == PLAIN
-        settings = dataclasses.replace(self.settings, method=None) if plain else self.settings
+        settings = dataclasses.replace(settings, method=None) if plain else settings
         return train_task(
             self.model, settings, self.rows, split, place, self.reporter,
+            seed=part.seed + 1000 * member, start=MODEL if plain else part.start, device=self.device,
+        )  # fmt: skip
+
+    def _again(
+        self,
+        trained: TrainedTask,
+        part: Part,
+        settings: FinetuneSettings,
+        whole: ProbeSplit,
+        own: RunFolder,
+        member: int,
+    ) -> TrainedTask:
+        plain = part.start == PLAIN
+        settings = dataclasses.replace(settings, method=None) if plain else settings
+        place = RunFolder.inside(own.path / AGAIN / str(member))
+        return fitted_to_all(
+            trained, self.model, settings, self.rows, whole, place, self.reporter,
             seed=part.seed + 1000 * member, start=MODEL if plain else part.start, device=self.device,
         )  # fmt: skip
 

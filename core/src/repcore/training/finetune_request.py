@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from repcore.config.resolve import ResolvedPart, resolve_sections
 from repcore.config.schema import TrainerConfig
+from repcore.config.yaml import parse_override
 from repcore.data.accounting import report_account
 from repcore.data.label_budgets import label_budgets, validated_on_itself, within_budget
 from repcore.data.split_plans import SplitPlan
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError
 from repcore.evaluation.probing import LabelledRows, classes_shown, split_plan
-from repcore.interfaces import DatasetReader
+from repcore.interfaces import DatasetReader, ProbeSplit
 from repcore.registry import Entry
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec, TaskSpec
+from repcore.training.few_rows import is_few
 from repcore.training.finetune import DEFAULTS, FinetuneSettings
 from repcore.training.methods import learns_from_labels
 from repcore.training.plan import sampler_of
@@ -29,8 +34,14 @@ def finetune_settings(
     task: str | None,
     overrides: Sequence[str],
     method: str | None = None,
+    *,
+    few: bool = False,
 ) -> FinetuneSettings:
     """The task by name or by the kind of label, the sections of its run, and the method.
+
+    Args:
+        few: there are few labelled rows: core's task is taken where none is named and no setting is one of the
+            domain's, because it reads the pooled vector that probes read.
 
     Raises:
         ConfigError: no task fits, or a setting is wrong.
@@ -41,7 +52,8 @@ def finetune_settings(
         # of items the domain's own come first; of elements the domain's are named, because each fits one encoder;
         # methods read pooled vectors, which core's tasks do
         offered = [*known.entries("task", model.domain), *known.entries("task", "")]
-        offered = offered if target.level == "item" and method is None else list(reversed(offered))
+        plain = method is not None or (few and not any(one.startswith("task.") for one in overrides))
+        offered = offered if target.level == "item" and not plain else list(reversed(offered))
         fitting = [
             entry
             for entry in offered
@@ -77,7 +89,35 @@ def finetune_settings(
         )
     part = ResolvedPart(entry, sections.pop("task"))
     way = None if chosen is None else ResolvedPart(chosen, sections.pop("method"))
-    return FinetuneSettings(part, target, dataset, sections, way)
+    given = frozenset(parse_override(one)[0] for one in overrides)
+    return FinetuneSettings(part, target, dataset, sections, way, given=given)
+
+
+def settings_for_rows(
+    settings: FinetuneSettings,
+    model: Model,
+    rows: LabelledRows,
+    plan: SplitPlan,
+    task: str | None,
+    overrides: Sequence[str],
+    method: str | None = None,
+) -> FinetuneSettings:
+    """The settings with the task that goes with the number of labelled rows, the largest of any fold.
+
+    Args:
+        settings: of :func:`finetune_settings`, with the same further arguments.
+    """
+    labelled = rows.labelled(settings.target)
+    parts = [np.union1d(one.train, one.train if one.validation is None else one.validation) for one in _folds(plan)]
+    most = max((int(labelled[part].sum()) for part in parts), default=0)
+    if not is_few(settings, most):
+        return settings
+    chosen = finetune_settings(model, settings.target, settings.dataset, task, overrides, method, few=True)
+    return dataclasses.replace(settings, task=chosen.task)
+
+
+def _folds(plan: SplitPlan) -> list[ProbeSplit]:
+    return [one for folds in plan.folds for one in folds]
 
 
 def _check_kind(entry: Entry[TaskSpec], target: TargetSpec) -> None:

@@ -7,7 +7,9 @@ from random weights start the same way.
 
 Few rows of wide features are always told apart, and a layer that does so is sure of itself on rows where it is wrong.
 So the penalty, and a factor on the weights, are those of least loss on held-out training rows; where none is below the
-loss of a constant answer, the layer starts as that constant.
+loss of a constant answer, the layer starts as that constant (``finetune.head_start=linear``). With few rows, held-out
+quarters of them choose badly, and constants are kept where a probe tells classes apart: then the penalty is that of the
+linear probe ``linear@1``, whatever the rows say (``probe``).
 
 Symbols: n rows, D width of what reaches the layer, K outputs.
 """
@@ -40,6 +42,10 @@ PENALTY = 0.01
 PENALTIES = (PENALTY, 0.1, 1.0, 10.0)
 SHARES = (1.0, 0.7, 0.5, 0.35, 0.2, 0.1, 0.05)
 """Of the fitted weights, added to the constant answer: 1 = as fitted."""
+PROBE_PENALTY = {"regression": 100.0}
+"""Of ``head_start=probe`` times the number of labels; others have ``PROBE_PENALTY_OF_CLASSES``, which is the constant
+C = 0.05 of ``linear@1`` (1 / 2C)."""
+PROBE_PENALTY_OF_CLASSES = 10.0
 PRIOR = 1e-3
 """Factor of the sum of squared biases: a class that a part of the rows lacks is unlikely, not impossible."""
 FOLDS = 4
@@ -76,6 +82,7 @@ def start_head(
     *,
     seed: int,
     device: str,
+    how: str = "linear",
 ) -> bool:
     """Fit the last layer of a task's head in place, on at most ``MOST_ROWS`` training rows.
 
@@ -83,6 +90,7 @@ def start_head(
         task: on the CPU, with what it learns from labels already fitted.
         parts: reader and preprocessor of the run.
         train: rows of the reader, all labelled.
+        how: ``linear`` or ``probe``, see the module.
 
     Returns:
         whether there was such a layer and a usable row.
@@ -104,10 +112,12 @@ def start_head(
         usable = torch.isfinite(vectors).all(1)
         if not bool(usable.any()):
             return False
-        groups = [
-            group for group, kept in zip((rows.groups[row] for row in train), usable.tolist(), strict=True) if kept
-        ]
-        weight, bias = careful(cast(Task, task), vectors[usable], labels[usable], groups, seed, moved[usable])
+        moved, vectors, labels = moved[usable], vectors[usable], labels[usable]
+        if how == "probe":
+            weight, bias = fitted(cast(Task, task), vectors, labels, probe_penalty(target.kind, labels))
+        else:
+            groups = [rows.groups[row] for row in train[usable.numpy()]]
+            weight, bias = careful(cast(Task, task), vectors, labels, groups, seed, moved)
         if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
             return False
         with torch.no_grad():
@@ -117,6 +127,12 @@ def start_head(
     finally:
         task.cpu().train(was_training)
     return True
+
+
+def probe_penalty(kind: str, labels: Tensor) -> float:
+    """Factor of the sum of squared weights beside the mean loss over known labels, (n,) or (n, K)."""
+    known = int(torch.isfinite(labels.double()).sum())
+    return PROBE_PENALTY.get(kind, PROBE_PENALTY_OF_CLASSES) / max(1, known)
 
 
 def _reaching(

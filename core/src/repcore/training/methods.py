@@ -131,10 +131,18 @@ class WithMethod(Supervised):
         target: the label.
         config: how the encoder is treated.
         method: the objective around the same task.
+        started: as in :class:`repcore.training.supervised.Supervised`.
     """
 
-    def __init__(self, task: nn.Module, target: TargetSpec, config: FinetuneConfig, method: nn.Module) -> None:
-        super().__init__(task, target.name, config)
+    def __init__(
+        self,
+        task: nn.Module,
+        target: TargetSpec,
+        config: FinetuneConfig,
+        method: nn.Module,
+        started: str | None = None,
+    ) -> None:
+        super().__init__(task, target.name, config, started)
         self.method, self.spec = method, target
 
     def _typed(self, batch: Batch) -> Batch:

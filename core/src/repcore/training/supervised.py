@@ -26,10 +26,14 @@ class Supervised(nn.Module):
         task: with attribute ``encoder``.
         target: name of the label.
         config: how the encoder is treated.
+        started: name in the task of a layer that is a linear probe already; it learns at the encoder's rate.
     """
 
-    def __init__(self, task: nn.Module, target: str, config: FinetuneConfig | None = None) -> None:
+    def __init__(
+        self, task: nn.Module, target: str, config: FinetuneConfig | None = None, started: str | None = None
+    ) -> None:
         super().__init__()
+        self._started = None if started is None else f"task.{started}."
         self.task, self.target, self.config = task, target, config or FinetuneConfig()
         self._depths, self._deepest = layer_depths(self.encoder)
         self._fresh: tuple[str, ...] = tuple(getattr(self.encoder, "fresh", ()))
@@ -45,13 +49,16 @@ class Supervised(nn.Module):
         """Factor on the learning rate of a parameter of this module. What a method put into the encoder (prefixes in
         its attribute ``fresh``) learns as the head does."""
         own = name.removeprefix(ENCODER)
+        if self._started is not None and name.startswith(self._started):
+            return 1.0
         if own == name or own.startswith(self._fresh):
             return self.config.head_lr_factor or 1.0
         steps = self._deepest - self._depths.get(name.removeprefix(ENCODER), self._deepest)
         return float(self.config.layer_decay**steps)
 
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
-        """Nothing random; keeps the encoder, but for what a method put into it, as it is while only the head learns."""
+        """Nothing random; keeps the encoder, but for what a method put into it, as it is while only the head learns.
+        Running statistics stay, too, where that was chosen."""
         if self.config.frozen_epochs:
             frozen = progress.step < round(self.config.frozen_epochs * progress.steps_per_epoch)
             for name, parameter in self.encoder.named_parameters():
@@ -60,6 +67,10 @@ class Supervised(nn.Module):
             self.encoder.train(self.training and not frozen)  # frozen statistics do not move either
             for prefix in self._fresh:
                 self.encoder.get_submodule(prefix.rstrip(".")).train(self.training)
+        if self.config.norm_statistics == "kept":
+            for name, one in self.encoder.named_modules():
+                if isinstance(one, nn.modules.batchnorm._NormBase) and not f"{name}.".startswith(self._fresh):
+                    one.eval()
         return {}
 
     def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Tensor]:
