@@ -205,6 +205,39 @@ class MetricsWriter:
         self._trackers.end(state, "failed")
 
 
+class SilentTerms:
+    """Says at the end which terms of the loss were exactly 0 in every step: nothing was learned from them.
+
+    What was seen is part of a checkpoint, so that a resumed run says what a whole one does. Kept on the device until
+    then: no step waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, torch.Tensor] = {}
+
+    def start(self, state: RunState) -> None:
+        return None
+
+    def step(self, state: RunState, record: StepRecord) -> None:
+        for name, value in record.terms.items():
+            found = torch.as_tensor(value).detach() != 0.0
+            self._seen[name] = found | self._seen[name].to(found.device) if name in self._seen else found
+
+    def saved(self, state: RunState) -> dict[str, float]:
+        """Above 0 for terms that were not 0 in some step of some process."""
+        return _mean_over_devices({name: float(value) for name, value in self._seen.items()}, state)
+
+    def restore(self, saved: Mapping[str, float] | Iterable[tuple[str, float]]) -> None:
+        """Go on with what a checkpoint kept."""
+        self._seen = {name: torch.tensor(value > 0.0) for name, value in dict(saved).items()}
+
+    def end(self, state: RunState) -> None:
+        silent = [name for name, value in self.saved(state).items() if value == 0.0]
+        if silent and state.is_writer and not state.stop_reason:
+            which = f"term {silent[0]} of the loss was" if len(silent) == 1 else f"terms {', '.join(silent)} were"
+            state.reporter.warn(f"{which} exactly 0 in all {state.step:,} steps: nothing was learned from it")
+
+
 class ProgressShow:
     """Tells the reporter how far the run is, with throughput and the share of time spent waiting for data."""
 

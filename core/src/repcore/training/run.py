@@ -38,6 +38,7 @@ from repcore.training.listeners import (
     MetricsWriter,
     Patience,
     ProgressShow,
+    SilentTerms,
     StepEvents,
     Validation,
 )
@@ -348,6 +349,7 @@ def _trainer_and_state(
         validation,
         checkpoints,
         FreedMemory(),
+        SilentTerms(),
         Interruption(checkpoints, note),
         Watch(reporter.warn, resume_command(parts, folder)),
     ]
