@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -44,7 +44,9 @@ class Part:
     name = "classification"
 
 
-def settings(level: str = "item", given: tuple[str, ...] = (), **sections: Any) -> FinetuneSettings:
+def settings(
+    level: Literal["item", "point"] = "item", given: tuple[str, ...] = (), **sections: Any
+) -> FinetuneSettings:
     part = cast(ResolvedPart, Part())
     target = dataclasses.replace(KIND, level=level)
     return FinetuneSettings(part, target, part, {**DEFAULTS, **sections}, given=frozenset(given))

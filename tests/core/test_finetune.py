@@ -213,6 +213,7 @@ def test_what_cannot_be_trained_leaves_no_run_behind(
     assert run([*FINETUNE, "trainer.epochs=1"]) == 2
     told = capsys.readouterr().err
     assert "labels of 'kind' are 'ring': nothing can be learned from one class" in told
+    assert "fill in labels of a second class, or another --label" in told
     assert notes[0] in told  # the account of the data, as train and embed say it
     assert "2 of 60 rows cannot be used and take no part (blob-3, blob-5)" in told
     assert "1 of 60 rows have no 'kind' and take no part" in told

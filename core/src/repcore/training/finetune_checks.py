@@ -62,7 +62,7 @@ def _check_classes(rows: LabelledRows, target: TargetSpec) -> None:
         only = target.names[int(known[0])] if target.names else f"{known[0]:g}"
         raise DataError(
             f"all {len(known):,} labels of {target.name!r} are {only!r}: nothing can be learned from one class",
-            hint="another --label",
+            hint="fill in labels of a second class, or another --label",
         )
 
 
