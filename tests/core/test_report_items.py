@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import pairwise_distances
 
+from repcore.data.preparation import source_rows
 from repcore.errors import ItemError
 from repcore.interfaces import Picture, Sample
-from repcore.report.held_out import HeldOut, source_rows
+from repcore.report.held_out import HeldOut
 from repcore.report.map import MOST_CLASSES, colourings, layouts
 from repcore.report.neighbours import neighbourhood
 from repcore.report.pictures import Artist, pack_pictures

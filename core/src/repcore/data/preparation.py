@@ -13,8 +13,11 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 from repcore.data.blocks import SUFFIX, Blocks, Share, fill_by_blocks
 from repcore.data.divided import over
+from repcore.data.guard import row_id
 from repcore.data.whole_folders import appearing_whole, damaged, sealed, temporary_name
 from repcore.errors import ConfigError
 from repcore.interfaces import BlockPreparation, DatasetReader, Preparation, Preprocessor
@@ -113,3 +116,28 @@ def run_preparation(
             preparation.run(reader, fresh, progress)
             finish(fresh)
     return preparation.open(reader, folder)
+
+
+def source_rows(compact: DatasetReader, reader: DatasetReader, places: np.ndarray) -> np.ndarray:
+    """Row numbers of the data set behind rows of its prepared form.
+
+    A prepared reader may say so itself (``source_rows``); otherwise rows are matched by id, or, where its ids are
+    ascending row numbers, by these.
+
+    Raises:
+        DataError: none of these works.
+    """
+    if compact is reader or len(compact) == len(reader):
+        return places
+    known = getattr(compact, "source_rows", None)
+    if known is not None:
+        return np.asarray(known)[places]
+    ids = [row_id(compact, int(place)) for place in places]
+    own = {row_id(reader, row): row for row in range(len(reader))}
+    if len(own) == len(reader) and all(name in own for name in ids):
+        return np.asarray([own[name] for name in ids])
+    if all(name.isdecimal() for name in ids):
+        rows = np.asarray([int(name) for name in ids])
+        if (rows >= places).all() and (np.diff(rows) > 0).all() and rows.max(initial=-1) < len(reader):
+            return rows
+    raise DataError("rows of the prepared data cannot be matched with rows of the data set")

@@ -18,11 +18,11 @@ from repcore.checkpoints.model_folder import read_model
 from repcore.config.resolve import ResolvedRun, resolve_plain
 from repcore.data.batching import label_array
 from repcore.data.guard import error_in_words, is_strict, read_sample
-from repcore.data.preparation import prepared
+from repcore.data.preparation import prepared, source_rows
 from repcore.data.readers import open_part
 from repcore.data.seeds import generator
 from repcore.data.selection import selected
-from repcore.embedding.inference import InferenceOptions, embed_prepared, prepare_rows, row_id
+from repcore.embedding.inference import InferenceOptions, embed_prepared, prepare_rows
 from repcore.embedding.model import Model
 from repcore.errors import DataError, RepcoreError
 from repcore.evaluation.raw_inputs import RawFeatures
@@ -167,7 +167,7 @@ class _RawInputs:
     """The domain's baselines of the same samples; what fails costs their maps only."""
 
     def __init__(self, model: Model, found: HeldOut) -> None:
-        self._features, self._found = RawFeatures(model), found
+        self._features, self._found = RawFeatures.of(model), found
         self.wanted = bool(self._features.functions)
 
     def add(self, samples: Sequence[Sample]) -> None:
@@ -201,31 +201,6 @@ def _chosen_rows(found: HeldOut, resolved: ResolvedRun, reader: DatasetReader, c
         draw = generator(resolved.trainer.seed, "report-rows")
         places = np.sort(draw.choice(places, REPORTED_ROWS, replace=False))
     return source_rows(compact, reader, places)
-
-
-def source_rows(compact: DatasetReader, reader: DatasetReader, places: np.ndarray) -> np.ndarray:
-    """Row numbers of the data set behind rows of its prepared form.
-
-    A prepared reader may say so itself (``source_rows``); otherwise rows are matched by id, or, where its ids are
-    ascending row numbers, by these.
-
-    Raises:
-        DataError: none of these works.
-    """
-    if compact is reader or len(compact) == len(reader):
-        return places
-    known = getattr(compact, "source_rows", None)
-    if known is not None:
-        return np.asarray(known)[places]
-    ids = [row_id(compact, int(place)) for place in places]
-    own = {row_id(reader, row): row for row in range(len(reader))}
-    if len(own) == len(reader) and all(name in own for name in ids):
-        return np.asarray([own[name] for name in ids])
-    if all(name.isdecimal() for name in ids):
-        rows = np.asarray([int(name) for name in ids])
-        if (rows >= places).all() and (np.diff(rows) > 0).all() and rows.max(initial=-1) < len(reader):
-            return rows
-    raise DataError("rows of the prepared data cannot be matched with rows of the data set")
 
 
 def item_targets(reader: DatasetReader, resolved: ResolvedRun) -> list[TargetSpec]:
