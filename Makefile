@@ -9,7 +9,7 @@ TESTS ?= tests
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PEERS := .peers
 # Benchmarks that need runs, paths or a GPU of their own are called by hand, as their first lines say: field_table, gpu,
-# public_sets, registration, scenes_points; peers calls graphs_random.
+# public_sets, registration, scenes_points; peers calls graphs_random, small_presets calls molecule_pieces.
 TIMINGS := adam_v2_speed alice_speed allocator around_training audio_length audio_speed embed_memory embed_molecules \
   embed_throughput explore_page exports graphs_speed list_startup matryoshka peers pointcloud_speed scenes_speed \
   search sherl_memory smiles_to_ids sparse_conv_speed step_overhead
@@ -53,6 +53,7 @@ proof: bench  ## timings, then learning runs over several seeds on real data, ho
 	$(BIN)/python benchmarks/answer_coverage.py --data $(DATA)
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/generic_objectives.py
+	$(BIN)/python benchmarks/small_presets.py --data $(DATA)
 	$(BIN)/python benchmarks/few_labels.py --data $(DATA)
 	$(BIN)/python benchmarks/bag_aggregators.py
 	$(BIN)/python benchmarks/anomaly.py

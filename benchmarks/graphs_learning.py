@@ -216,7 +216,7 @@ def probe_one(options: argparse.Namespace, recipe: str, data: str) -> dict[str, 
             reader = model.reader(str(options.data / data))
             if rows is None:
                 rows = read_rows(reader)
-                baselines = RawFeatures(model)
+                baselines = RawFeatures.of(model)
                 baselines.add(rows.samples)
                 matrices |= baselines.joined()
             trained = model.encoder

@@ -144,7 +144,7 @@ class LabelledSet:
         reader = model.reader(str(self.path), options={"labels": [self.label]})
         if self.rows is None:
             self.rows = read_rows(reader)
-            raw = RawFeatures(model)
+            raw = RawFeatures.of(model)
             raw.add([read_or_none(reader, row) for row in range(len(reader))])
             self.raw = raw.joined()
         trained = model.encoder

@@ -14,7 +14,7 @@ from repcore import registry
 from repcore.config.describe import describe, json_schema
 from repcore.config.plain import field_types, to_plain
 from repcore.config.resolve import ResolvedRun, resolve_part, resolve_plain, resolve_run
-from repcore.config.schema import RunConfig, ScheduleConfig, TrainerConfig
+from repcore.config.schema import Part, RunConfig, ScheduleConfig, TrainerConfig
 from repcore.config.validate import build
 from repcore.errors import ConfigError, RegistryError
 from repcore.registry import Registry
@@ -54,6 +54,18 @@ def test_overrides_beat_the_file_which_beats_the_recipe(known: Registry, tmp_pat
     assert run.origin["trainer.steps"] == f"{path}:3"
     assert run.origin["optimiser.lr"] == "recipe pairs/set-net, preset tiny"
     assert "trainer.seed" not in run.origin, "a default has no origin"
+
+
+def test_a_recipe_may_give_settings_by_name(known: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = known.recipe("pairs/set-net").load("presets", "tiny")()
+    named = dataclasses.replace(config, encoder=Part(config.encoder.name, {"width": 40}))
+    monkeypatch.setattr("tests.toys.toy_pairs.configs.tiny", lambda: named)
+    run = resolve(known)
+    assert run.encoder.config.width == 40
+    assert run.origin["encoder.width"] == "recipe pairs/set-net, preset tiny"
+    wrong = dataclasses.replace(config, encoder=Part(config.encoder.name, {"widht": 40}))
+    monkeypatch.setattr("tests.toys.toy_pairs.configs.tiny", lambda: wrong)
+    assert "widht is not a setting" in message(known)
 
 
 def test_flags_and_overrides_may_not_contradict_each_other(known: Registry) -> None:

@@ -41,19 +41,14 @@ def letters(preprocessor: Any, samples: Iterable[Sample]) -> list[list[float]]:
 def test_columns_that_depend_on_the_rows_mean_the_same_in_every_window() -> None:
     functions = {"letters": letters, "sizes": sizes}
     entry = SimpleNamespace(spec=SimpleNamespace(baselines=functions), load=lambda kind, name: functions[name])
-    model = SimpleNamespace(
-        registry=SimpleNamespace(preprocessor=lambda name: entry),
-        folder=SimpleNamespace(preprocessor_name="x/y"),
-        preprocessor=None,
-    )
     texts = ["ab", "bbc", None, "cd", "d", "aad"]
     samples = [None if text is None else Sample(str(row), text) for row, text in enumerate(texts)]
-    whole = RawFeatures(cast(Any, model))
+    whole = RawFeatures(cast(Any, entry), cast(Any, None))
     whole.add(samples)
     expected = whole.joined()
     assert expected["letters"].shape == (6, 4)
     for size in (1, 2, 3, 5):  # windows of that many rows
-        parts = RawFeatures(cast(Any, model))
+        parts = RawFeatures(cast(Any, entry), cast(Any, None))
         for start in range(0, 6, size):
             parts.add(samples[start : start + size])
         found = parts.joined()

@@ -142,6 +142,20 @@ def test_mean_layers_are_the_means_of_every_layer_side_by_side(padding: str) -> 
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("padding", ["skip", "compute"])
+def test_sums_beside_the_means_know_how_large_a_molecule_is(padding: str) -> None:
+    still = {"padding": padding, "hidden_dropout": 0.0, "attention_dropout": 0.0}
+    means, own = build(**still, pooling="mean-layers"), build(**still, pooling="mean-sum-layers")
+    own.load_state_dict(means.state_dict())
+    expected = means(collate(ROWS)).pooled
+    lengths = torch.tensor([[len(ids)] for ids in ROWS])
+    for training in (True, False):
+        vectors = own.train(training)(collate(ROWS)).pooled
+        assert vectors.shape == (len(ROWS), own.dim) == (len(ROWS), 2 * means.dim)
+        torch.testing.assert_close(vectors, torch.cat([expected, expected * lengths / 32], 1))
+
+
+@torch.no_grad()
 def test_without_a_mask_padding_is_attended_to() -> None:
     encoder = build()
     batch = collate(ROWS)

@@ -287,7 +287,8 @@ def _recipe_layer(config: RunConfig, words: str) -> tuple[dict[str, Any], dict[s
         if part is None:
             values[kind] = None
             continue
-        given = {} if part.config is None else _differing(part.config)
+        named = part.config is None or isinstance(part.config, Mapping)
+        given = dict(part.config or {}) if named else _differing(part.config)
         values[kind] = {"name": part.name, **given}
         _note_origin(origin, f"{kind}.", values[kind], words)
     for name in SECTIONS:

@@ -19,10 +19,13 @@ def setting(default: Any, text: str, unit: str = "", **bounds: Any) -> Any:  # d
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A registered name and its settings (an instance of the spec's config class; None = its defaults)."""
+    """A registered name and its settings (an instance of the spec's config class; None = its defaults).
+
+    A recipe that names a part of another plugin, which it does not import, gives settings by name.
+    """
 
     name: str
-    config: Any = None  # an instance of the dataclass that the spec names
+    config: Any = None  # an instance of the dataclass that the spec names, or a mapping
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from repcore.data.blocks import SUFFIX, Blocks, Share, fill_by_blocks
 from repcore.data.divided import over
 from repcore.data.guard import row_id
 from repcore.data.whole_folders import appearing_whole, damaged, sealed, temporary_name
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, DataError
 from repcore.interfaces import BlockPreparation, DatasetReader, Preparation, Preprocessor
 
 Report = Callable[[int, int], None]

@@ -264,7 +264,7 @@ def compute_features(
     rows = read_rows(reader)
     encoders = {TRAINED: model.encoder, **{f"{RANDOM_INIT} {seed}": model.random_twin(seed) for seed in seeds}}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in encoders}
-    raw = RawFeatures(model) if baselines else None
+    raw = RawFeatures.of(model) if baselines else None
     failed: dict[int, str] = {}
     done = 0
     whole = raw is not None and bool(raw.functions)

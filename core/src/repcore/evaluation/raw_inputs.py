@@ -13,6 +13,8 @@ from repcore.data.guard import item_guard
 from repcore.embedding.model import Model
 from repcore.errors import ItemError
 from repcore.interfaces import Baseline, Preprocessor, Sample
+from repcore.registry import Entry
+from repcore.specs import PreprocessorSpec
 
 RAW_FORMS = ("centred@1", "forest@1", "rbf-svm@1")
 """Further probes of raw inputs, where they fit the kind of label: their own scale, trees, a kernel."""
@@ -23,16 +25,27 @@ class RawFeatures:
 
     Columns of a baseline may depend on the rows that it is given (counts of symbols that occur): such a one sees all
     rows at once, at the end, or columns of different windows would mean different things.
+
+    Args:
+        entry: of the preprocessor.
+        names: the baselines in question; None = all.
     """
 
-    def __init__(self, model: Model) -> None:
-        entry = model.registry.preprocessor(model.folder.preprocessor_name)
-        self.preprocessor = model.preprocessor
-        self.functions = {name: entry.load("baselines", name) for name in entry.spec.baselines}
+    def __init__(
+        self, entry: Entry[PreprocessorSpec], preprocessor: Preprocessor, names: Sequence[str] | None = None
+    ) -> None:
+        self.preprocessor = preprocessor
+        chosen = entry.spec.baselines if names is None else names
+        self.functions = {name: entry.load("baselines", name) for name in chosen}
         self._parts: dict[str, list[tuple[int, list[int], np.ndarray]]] = {name: [] for name in self.functions}
         self._together: dict[str, bool] = {}
         self._kept: list[tuple[int, Sample]] = []
         self._rows = 0
+
+    @classmethod
+    def of(cls, model: Model) -> RawFeatures:
+        """All baselines of the data that a model reads."""
+        return cls(model.registry.preprocessor(model.folder.preprocessor_name), model.preprocessor)
 
     def add(self, samples: Sequence[Sample | None]) -> None:
         """The samples of the next rows, with their inputs."""

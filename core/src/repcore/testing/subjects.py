@@ -156,7 +156,9 @@ def _begin(objective: Any, encoder: nn.Module, parts: RunParts) -> None:
     """What an objective does once when a run is assembled, if it does something."""
     if hasattr(objective, "begin"):
         say, domain = LogReporter().info, parts.resolved.domain
-        objective.begin(RunStart(parts.reader, parts.preprocessor, encoder, parts.train, parts.validation, domain, say))
+        start = RunStart(parts.reader, parts.preprocessor, encoder, parts.train, parts.validation, domain, say)
+        entry = parts.resolved.preprocessor.entry
+        objective.begin(dataclasses.replace(start, own_reader=parts.own_reader, preprocessor_entry=entry))
 
 
 def _around(parts: RunParts, resolved: ResolvedRun) -> RunParts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -134,7 +134,8 @@ def assemble(
         reporter.info(f"encoder weights and preprocessor from {init_from}; optimiser, schedule and heads start afresh")
     objective = build(resolved.objective, encoder)
     if is_new and hasattr(objective, "begin"):
-        objective.begin(RunStart(reader, preprocessor, encoder, train, validation, resolved.domain, reporter.info))
+        start = RunStart(reader, preprocessor, encoder, train, validation, resolved.domain, reporter.info)
+        objective.begin(replace(start, own_reader=own, preprocessor_entry=resolved.preprocessor.entry))
     begun = {} if donor is None else donor.as_origin()
     recompute_where_asked(resolved, objective, reporter)
     return RunParts(resolved, reader, preprocessor, train, validation, views, encoder, objective, begun, own_reader=own)

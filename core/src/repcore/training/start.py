@@ -5,14 +5,22 @@ Symbols: n rows, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
 
+from repcore.data.guard import read_sample
+from repcore.data.preparation import source_rows
 from repcore.embedding.inference import InferenceOptions, run_windows
-from repcore.interfaces import DatasetReader, Preprocessor
+from repcore.errors import ConfigError, ItemError, closest
+from repcore.evaluation.raw_inputs import RawFeatures
+from repcore.interfaces import DatasetReader, Preprocessor, Sample
+from repcore.registry import Entry
+from repcore.specs import PreprocessorSpec
+
+READ_AT_ONCE = 256  # samples held in memory: they may be volumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,20 @@ class Vectors:
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """What a domain computes from its inputs.
+
+    Args:
+        rows / ids: number in the run's reader and id of each row that can be read (n).
+        values: name of a baseline -> float64 (n, D), NaN rows where it cannot be computed.
+    """
+
+    rows: np.ndarray
+    ids: list[str]
+    values: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
 class RunStart:
     """Given to ``Objective.begin`` before the first step of a new run; a resumed run has what it kept.
 
@@ -39,6 +61,8 @@ class RunStart:
         train / validation: row numbers of the reader.
         domain: of the run.
         say: tells the user something.
+        own_reader: the data set's, over which ``reader`` may stand prepared; None = ``reader``.
+        preprocessor_entry: where the preprocessor is registered; None where that is not known.
     """
 
     reader: DatasetReader
@@ -48,6 +72,8 @@ class RunStart:
     validation: np.ndarray
     domain: str
     say: Callable[[str], None]
+    own_reader: DatasetReader | None = None
+    preprocessor_entry: Entry[PreprocessorSpec] | None = None
 
     def vectors(
         self, rows: np.ndarray, encoder: nn.Module | None = None, preprocessor: Preprocessor | None = None
@@ -67,3 +93,42 @@ class RunStart:
         values = np.concatenate([part.vectors for part in parts]) if parts else np.zeros((0, 0), np.float32)
         good = np.isfinite(values).all(1) & (np.linalg.norm(values, axis=1) > 0)
         return Vectors([one for one, kept in zip(ids, good, strict=True) if kept], values[good], int((~good).sum()))
+
+    def computed(self, rows: np.ndarray, names: Sequence[str] = ()) -> Computed:
+        """Baselines of the preprocessor on rows as the data set gives them, before anything was prepared.
+
+        Args:
+            rows: row numbers of ``reader``.
+            names: of baselines; empty = all.
+
+        Raises:
+            ConfigError: the preprocessor has no baselines, or none of a name.
+        """
+        known = {} if self.preprocessor_entry is None else self.preprocessor_entry.spec.baselines
+        unknown = next((name for name in names if name not in known), None)
+        if self.preprocessor_entry is None or not known or unknown is not None:
+            raise ConfigError(
+                f"{self.domain} computes no {unknown!r} from its inputs" if unknown else
+                f"the preprocessor of {self.domain} computes nothing from its inputs beside the encoder",
+                expected=", ".join(known) or "a preprocessor with baselines",
+                did_you_mean=closest(unknown or "", known),
+            )  # fmt: skip
+        own = self.reader if self.own_reader is None else self.own_reader
+        places = source_rows(self.reader, own, np.asarray(rows))
+        features = RawFeatures(self.preprocessor_entry, self.preprocessor, tuple(names) or tuple(known))
+        ids: list[str] = []
+        kept: list[int] = []
+        for first in range(0, len(places), READ_AT_ONCE):
+            read = [_read(own, int(row)) for row in places[first : first + READ_AT_ONCE]]
+            samples = [one for one in read if one is not None]
+            ids += [one.id for one in samples]
+            kept += [int(rows[first + place]) for place, one in enumerate(read) if one is not None]
+            features.add(samples)
+        return Computed(np.asarray(kept, np.int64), ids, features.joined())
+
+
+def _read(reader: DatasetReader, row: int) -> Sample | None:
+    try:
+        return read_sample(reader, row)
+    except ItemError:
+        return None

@@ -8,6 +8,7 @@ from repcore.specs import GENERIC, PluginInfo
 from repcore_generic.registration import (
     class_gaussians,
     cmim,
+    computed_targets,
     core_tuning,
     experts,
     gaussian_anomaly,
@@ -38,6 +39,7 @@ plugin = Registration(
     parts=(
         pairs,
         cmim,
+        computed_targets,
         masked_features,
         matryoshka,
         mlcd,

@@ -12,7 +12,6 @@ Symbols: B items, K centres, l labels an item, D width.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from repcore.interfaces import Batch, Draws, Features, LossTerms, Progress
 from repcore.training.start import RunStart, Vectors
 from repcore_generic.configs.mlcd import MlcdConfig
 from repcore_generic.objectives.clusters import ambiguous_share, nearest_labels, spherical_kmeans
+from repcore_generic.objectives.item_keys import item_key
 from repcore_generic.objectives.mlcd_loss import Margin, cosines, log_sums, sampled_centres, separate_loss
 from repcore_generic.objectives.pairs import no_autocast, width_of
 
@@ -106,7 +106,7 @@ class Mlcd(nn.Module):
         for part in (train, held):
             if len(part.ids):
                 labels = nearest_labels(torch.from_numpy(part.values), centres, count)
-                self._labels |= dict(zip(map(_key, part.ids), labels.tolist(), strict=True))
+                self._labels |= dict(zip(map(item_key, part.ids), labels.tolist(), strict=True))
         self.centres = nn.Parameter(centres.float())
         unsure = ambiguous_share(torch.from_numpy(train.values), centres, count)
         start.say(
@@ -224,9 +224,9 @@ class Mlcd(nn.Module):
             RunError: an item that was not there when the run began.
         """
         try:
-            rows = [self._labels[_key(one)] for one in batch.sample_id]
+            rows = [self._labels[item_key(one)] for one in batch.sample_id]
         except KeyError:
-            unknown = next(one for one in batch.sample_id if _key(one) not in self._labels)
+            unknown = next(one for one in batch.sample_id if item_key(one) not in self._labels)
             raise RunError(
                 f"item {unknown!r} has no cluster: it was not there, or had no vector, when the run began",
                 hint="start a new run" if self._labels else "objectives with clusters need a run (repcore train)",
@@ -250,9 +250,3 @@ def _check_same_space(start: RunStart, theirs: Vectors, model: str) -> None:
             "items; best with --init-from that model",
             stacklevel=2,
         )
-
-
-def _key(name: str) -> int:
-    """64-bit number of an id, the same on every machine."""
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)

@@ -45,11 +45,12 @@ class SelformerConfig:
     )
     begin_token_id: int = field(default=1, metadata={"help": "id that opens each sequence, for pooling", "min": 0})
     end_token_id: int = field(default=2, metadata={"help": "id that closes each sequence, for pooling", "min": 0})
-    pooling: Literal["mean", "mean-layers"] = field(
+    pooling: Literal["mean", "mean-layers", "mean-sum-layers"] = field(
         default="mean",
         metadata={
             "help": "what a molecule's vector is by default: the mean over the last layer's tokens, as published, or "
-            "mean-layers, such means of the embedding output and of every layer side by side (layers + 1 times as wide)"
+            "mean-layers, such means of the embedding output and every layer side by side (layers + 1 times as wide), "
+            "or mean-sum-layers, with the sums beside the means, which know how large a molecule is (twice that width)"
         },
     )
     padding: Literal["skip", "compute"] = field(

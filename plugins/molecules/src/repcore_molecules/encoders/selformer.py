@@ -26,7 +26,9 @@ from repcore.shapes import check_shape
 from repcore_molecules.configs.selformer import SelformerConfig
 
 NAME = "molecules/selformer"
-POOLINGS = ("mean", "mean-symbols", "bos", "max", "mean-layers")
+POOLINGS = ("mean", "mean-symbols", "bos", "max", "mean-layers", "mean-sum-layers")
+BY_LAYERS = ("mean-layers", "mean-sum-layers")
+SUM_TOO, SUM_UNIT = "mean-sum-layers", 32.0  # tokens: what is a sum over a usual molecule is then of the size of a mean
 
 
 def token_positions(input_ids: Tensor, padding_id: int) -> Tensor:
@@ -98,7 +100,8 @@ class Selformer(nn.Module):
         super().__init__()
         self.config = config
         self.pooling = config.pooling
-        self.dim = config.hidden_width * (config.layers + 1 if config.pooling == "mean-layers" else 1)
+        self.dim = config.hidden_width * (config.layers + 1) ** (config.pooling in BY_LAYERS)
+        self.dim *= 1 + (config.pooling == SUM_TOO)
         self.embeddings = SelformerEmbeddings(config, _checked_vocabulary_size(config))
         self.layers = nn.ModuleList(
             TransformerLayer(
@@ -194,7 +197,7 @@ class Selformer(nn.Module):
         valid = self._inputs(batch)[1]
         last_layer = len(self.layers) if until is None else until
         self._check_layers([*layers, last_layer], most=last_layer)
-        by_layers = self.pooling == "mean-layers" or not self.training  # in training only where it is the vector
+        by_layers = self.pooling in BY_LAYERS or not self.training  # in training only where it is the vector
         wanted = set(range(last_layer + 1)) if by_layers else set(layers)
         mask = None if packing is not None or valid is None else valid
         states = {first: hidden} if first in wanted else {}
@@ -223,13 +226,20 @@ class Selformer(nn.Module):
             features: as ``forward`` returned them.
             name: ``mean`` over all real tokens; ``mean-symbols`` without begin and end (0 when nothing is left);
                 ``bos``, the first token; ``max`` over all real tokens; ``mean-layers``, means of every layer side by
-                side, float (B, (layers + 1) D); in training only for an encoder with that setting.
+                side, float (B, (layers + 1) D); ``mean-sum-layers``, these and the sums of every layer, in units of 32
+                tokens, float (B, 2 (layers + 1) D); both in training only for an encoder with that setting.
 
         Raises:
             ConfigError: unknown name.
         """
-        if name == "mean-layers":
-            return torch.cat([self._mean_of(state, features) for state in features.extras["states"]], 1)
+        if name in BY_LAYERS:
+            means = torch.cat([self._mean_of(state, features) for state in features.extras["states"]], 1)
+            if name != SUM_TOO:
+                return means
+            valid = features.tokens["tokens"].valid
+            ids = features.extras["input_ids"]
+            count = torch.full_like(ids[:, 0], ids.shape[1]) if valid is None else valid.sum(1)
+            return torch.cat([means, means * (count / SUM_UNIT)[:, None]], 1)
         return self._pooled(features.tokens["tokens"], features.extras["input_ids"], name)
 
     def _mean_of(self, state: Tensor, features: Features) -> Tensor:

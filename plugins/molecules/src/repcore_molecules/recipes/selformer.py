@@ -44,6 +44,23 @@ def demo() -> RunConfig:
     return replace(tiny(), trainer=TrainerConfig(steps=300))
 
 
+def small() -> RunConfig:
+    """What pays within an hour: :func:`tiny`, whose vector also predicts RDKit's descriptors of each molecule.
+
+    The vector holds sums beside means, since means forget how large a molecule is.
+    """
+    run = tiny()
+    encoder = replace(run.encoder.config, pooling="mean-sum-layers")
+    targets = {"targets": ["descriptors"], "beside": "molecules/masked-language"}
+    return replace(
+        run,
+        encoder=Part("molecules/selformer", encoder),
+        objective=Part("generic/computed-targets", targets),
+        optimiser=OptimiserConfig(lr=1e-3, weight_decay=0.01),
+        trainer=TrainerConfig(steps=2000, validate_every=500),
+    )
+
+
 def paper() -> RunConfig:
     """The published size and optimisation, with one id a symbol and a proper attention mask.
 

@@ -23,7 +23,7 @@ ENCODERS = (
         config="repcore_molecules.configs.selformer:SelformerConfig",
         inputs=TOKENS,
         outputs=(TensorSpec("pooled", "B P"), TensorSpec("tokens", "B T D")),
-        poolings=("mean", "mean-symbols", "bos", "max", "mean-layers"),
+        poolings=("mean", "mean-symbols", "bos", "max", "mean-layers", "mean-sum-layers"),
         levels=("tokens",),
         capabilities=(
             "token-ids",
@@ -61,6 +61,7 @@ RECIPES = (
         summary="Masked-token pre-training of SELFormer",
         presets={
             "tiny": "repcore_molecules.recipes.selformer:tiny",
+            "small": "repcore_molecules.recipes.selformer:small",
             "demo": "repcore_molecules.recipes.selformer:demo",
             "paper": "repcore_molecules.recipes.selformer:paper",
             "paper-lite": "repcore_molecules.recipes.selformer:paper_lite",

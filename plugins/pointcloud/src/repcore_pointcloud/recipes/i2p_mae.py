@@ -55,6 +55,14 @@ def tiny() -> RunConfig:
     )
 
 
+def small() -> RunConfig:
+    """:func:`tiny` with four times the steps and batches twice as large: what pays within half an hour."""
+    run = tiny()
+    return replace(
+        run, data=replace(run.data, batch_size=32), trainer=replace(run.trainer, steps=600, validate_every=150)
+    )
+
+
 def tiny_point_m2ae() -> RunConfig:
     """The same without a teacher, with groups, stretch and shift as published.
 

@@ -171,7 +171,7 @@ RECIPES: tuple[RecipeSpec, ...] = (
     RecipeSpec(
         name="i2p-mae",
         summary="Masked point modelling with a 2D guide",
-        presets={name: f"{_RECIPE}:{name}" for name in ("tiny", "paper", "published")},
+        presets={name: f"{_RECIPE}:{name}" for name in ("tiny", "small", "paper", "published")},
         default="tiny",
         paper=PAPER,
     ),
