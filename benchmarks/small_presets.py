@@ -247,7 +247,7 @@ def trained(given: argparse.Namespace, domain: str, seed: int, *further: str, na
 def dataset_of(path: Path, domain: str) -> dict[str, Any]:
     """Settings that `--data PATH` would make; labels of files are not looked for."""
     reader = {"molecules": "molecules/smiles-table", "pointcloud": "pointcloud/shape-arrays"}[domain]
-    own = {"dataset.labels": []} if domain == "molecules" else {}
+    own: dict[str, Any] = {"dataset.labels": []} if domain == "molecules" else {}
     return {"dataset.name": reader, "dataset.path": str(path), **own}
 
 
