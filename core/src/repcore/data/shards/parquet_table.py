@@ -128,6 +128,11 @@ class ShardedTable:
         if self.counts not in account.tables:
             account.tables.append(self.counts)
         account.note(f"{len(self.store.shards):,} parquet files are read as one table of {len(self):,} rows")
+        named = {
+            part.partition("=")[0] for one in self.store.shards for part in one.name.split("/")[:-1] if "=" in part
+        }
+        if named:
+            account.note(f"{', '.join(sorted(named))}: said by names of folders only, which give no column")
 
     def require(self, name: str) -> str:
         """A column name that exists, found exactly or without regard to case.
