@@ -10,7 +10,10 @@ without them. Test rows are those that the set declares (shapes, films), a speak
 draws. `linear-probe` and the raw baselines are `repcore probe --labels` on the same rows; the best of them is chosen by
 its test score, which favours it. Scores are accuracy, AUROC where there are two classes, R2 for numbers. `plain` is the
 loss of core's own task, a linear layer on the encoder's pooled vector that starts as a linear probe, as all methods
-have it; beside it stands the domain's own task, where it has one for such labels.
+have it; beside it stands the domain's own task, where it has one for such labels. By default a start that training does
+not surely better is kept, for every method, and then all of them are the linear probe. So only `plain` is run that way,
+as what a user gets; all other rows keep trained weights (`finetune.keep_start=never`), and what a method adds is its
+difference from `plain, trained`.
 
 How the defaults for few rows were chosen (`repcore.training.few_rows`): on rows that are in no test part of the seeds
 0, 1, 2. Of them, labelled rows were drawn with the seeds 10, 11 and 12, and the others (digits: another speaker; 250 at
@@ -58,9 +61,11 @@ from measuring import RESULTS
 from repcore.cli.main import run
 
 LOG, TABLE = RESULTS / "few_labels.jsonl", RESULTS / "few_labels.md"
-PLAIN, OWN, PROBE = "plain", "domain's own task", "linear-probe"
+PLAIN, TRAINED, OWN, PROBE = "plain", "plain, trained", "domain's own task", "linear-probe"
+NEVER_START = "finetune.keep_start=never"
 METHODS: dict[str, tuple[str, ...]] = {
     PLAIN: (),
+    TRAINED: (),
     OWN: (),
     "core-tuning": (),
     "metrix": (),
@@ -73,7 +78,7 @@ METHODS: dict[str, tuple[str, ...]] = {
 NEEDS_LAYERS = "sherl"  # of one width
 NEEDS_CLASSES = "hydra"  # three of them
 CLASS_BUDGETS, ROW_BUDGETS = (1, 5, 10), (50, 200)
-FOR_NUMBERS = (PLAIN, OWN, PROBE, "sherl")
+FOR_NUMBERS = (PLAIN, TRAINED, OWN, PROBE, "sherl")
 
 
 @dataclass(frozen=True)
@@ -205,11 +210,13 @@ def one_command(cell: dict[str, Any], given: argparse.Namespace) -> list[dict[st
         found = [probed(out, seed, one.metric) for seed in seeds] if code == 0 else []
     else:
         words += ["--no-twin", "--no-plain", "--out", str(given.keep / "runs")]
-        if method in (PLAIN, OWN):
+        if method in (PLAIN, TRAINED, OWN):
             plain = "classification" if one.classes else "regression"
-            words += ["--task", plain if method == PLAIN else f"{one.domain}/{one.own}"]
+            words += ["--task", f"{one.domain}/{one.own}" if method == OWN else plain]
         else:
             words += ["--method", method, *METHODS[method]]
+        if method != PLAIN:
+            words.append(NEVER_START)
         name = "-".join(map(str, (*cell.values(), time.time_ns()))).replace(" ", "_")
         code, out, err = quietly([one.domain, "finetune", *words, "--name", name])
         folder = given.keep / "runs" / name
