@@ -72,14 +72,14 @@ def test_declared_width_and_dtypes_are_compared(toys: None, tmp_path: Path) -> N
     (folder / "config.json").write_text(json.dumps({**config, "dim": 99, "content": earlier}))  # saved before the hash
     with pytest.raises(CheckpointError, match="says dim 99"):
         read_model(folder).build()
-    halves = {
-        name: value.half() if value.is_floating_point() else value
+    doubles = {
+        name: value.double() if value.is_floating_point() else value
         for name, value in load_file(folder / "weights.safetensors").items()
     }
-    save_file(halves, folder / "weights.safetensors")
-    content = {**config["content"], "weights.safetensors": content_sha256(halves)}
+    save_file(doubles, folder / "weights.safetensors")
+    content = {**config["content"], "weights.safetensors": content_sha256(doubles)}
     (folder / "config.json").write_text(json.dumps({**config, "content": content}))
-    with pytest.raises(CheckpointError, match="float16 for float32"):
+    with pytest.raises(CheckpointError, match="float64 for float32"):
         read_model(folder).build()
 
 

@@ -65,6 +65,7 @@ class Completed(click.types.StringParamType):
 def completing(command: click.Command) -> click.Command:
     """A copy of the command with types that complete words in place of plain texts; its subcommands, too."""
     told = copy.copy(command)
+    told.params = [copy.copy(one) for one in command.params]  # the command itself goes on converting paths
     for parameter in told.params:
         word = parameter.name or ""
         find = FINDERS.get(f"{told.name} {word}", FINDERS.get(word))

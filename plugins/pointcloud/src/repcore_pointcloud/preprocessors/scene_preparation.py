@@ -13,6 +13,7 @@ import numpy as np
 from repcore.data.guard import read_sample
 from repcore.data.whole_folders import link_files
 from repcore.errors import DataError, ItemError
+from repcore.files import read_object
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
 from repcore_pointcloud.configs.scenes import SceneConfig
@@ -51,7 +52,7 @@ class ScenePreparation:
         reasons: dict[str, str] = {}
         for block in blocks:
             link_files(block, folder, "*.npz")
-            reasons.update(json.loads((block / REASONS).read_text(encoding="utf-8")))
+            reasons.update(read_object(block / REASONS))
         if not any(folder.iterdir()):
             raise DataError(f"none of {len(reader)} scenes can be used", reasons="; ".join(reasons.values()))
 
