@@ -194,6 +194,10 @@ class RegistryError(RepcoreError, KeyError):
     """A name is not registered."""
 
 
+class NotInstalledError(RegistryError):
+    """A name of a first-party plugin that is not installed."""
+
+
 class PluginError(RepcoreError, ImportError):
     """A plugin is missing, broken, incompatible, or its code does not keep the contract."""
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from repcore import plugins
-from repcore.errors import PluginError, RegistryError, RepcoreError, closest
+from repcore.errors import NotInstalledError, PluginError, RegistryError, RepcoreError, closest
 from repcore.memory import is_out_of_memory
 from repcore.plugins import BUILT_IN, WORKING, PluginRecord
 from repcore.specs import (
@@ -212,7 +212,7 @@ class Registry:
                     hint=record.remedy or "repcore plugins --doctor",
                 )
         if domain and domain not in self.domains() and domain in installable_domains():
-            return RegistryError(f"no {kind} {name!r}: the plugin is not installed", hint=install_command(domain))
+            return NotInstalledError(f"no {kind} {name!r}: the plugin is not installed", hint=install_command(domain))
         near = closest(name, known) or closest(name.rpartition("/")[2], [k.rpartition("/")[2] for k in known])
         same_domain = [full for full in known if full.startswith(f"{domain}/")] if domain else []
         listed = sorted(same_domain or known)

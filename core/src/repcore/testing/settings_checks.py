@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,10 @@ from repcore.config.describe import describe, json_schema
 from repcore.config.plain import to_plain
 from repcore.config.resolve import ResolvedRun, resolve_plain, resolve_run
 from repcore.config.validate import build
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, NotInstalledError
 from repcore.registry import Entry, Registry
 from repcore.specs import RecipeSpec
-from repcore.testing.check import Check, fail
+from repcore.testing.check import Check, NotJudgedError, fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +82,25 @@ class PresetsSubject:
     registry: Registry
     entry: Entry[RecipeSpec]
 
-    def resolve(self, preset: str) -> ResolvedRun:
-        """Validated settings of a preset."""
-        return resolve_run(self.registry, self.entry.full_name, preset=preset)
+    def resolved(self) -> Iterator[tuple[str, ResolvedRun]]:
+        """Validated settings by preset.
+
+        Raises:
+            NotJudgedError: after all others, if presets name parts of plugins that are not installed.
+        """
+        missing = []
+        for preset in self.entry.spec.presets:
+            try:
+                yield preset, resolve_run(self.registry, self.entry.full_name, preset=preset)
+            except NotInstalledError as error:
+                missing.append(f"preset {preset}: {error.summary} ({error.facts['hint']})")
+        if missing:
+            raise NotJudgedError("; ".join(missing))
 
 
 def presets_resolve(subject: PresetsSubject) -> None:
     """Each preset validates and reads back from its own JSON."""
-    for preset in subject.entry.spec.presets:
-        resolved = subject.resolve(preset)
+    for preset, resolved in subject.resolved():
         again = resolve_plain(subject.registry, resolved.plain(), "check")
         if again.plain() != resolved.plain():
             fail(f"preset {preset!r} read back from its JSON differs")
@@ -97,8 +108,7 @@ def presets_resolve(subject: PresetsSubject) -> None:
 
 def needs_met(subject: PresetsSubject) -> None:
     """Each preset's views are there where its objective expects some (what parts declare is compared on resolving)."""
-    for preset in subject.entry.spec.presets:
-        resolved = subject.resolve(preset)
+    for preset, resolved in subject.resolved():
         if resolved.objective.entry.spec.views and resolved.views is None:
             fail(f"preset {preset!r}: objective {resolved.objective.name} expects views, the recipe names none")
 

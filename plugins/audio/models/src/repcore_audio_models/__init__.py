@@ -1,1 +1,0 @@
-"""Trained models of sounds, as files."""

@@ -1,1 +1,0 @@
-"""Trained models of graphs, as files."""

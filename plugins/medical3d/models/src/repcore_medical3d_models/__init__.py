@@ -1,1 +1,0 @@
-"""Trained models of scans and radiographs, as files."""

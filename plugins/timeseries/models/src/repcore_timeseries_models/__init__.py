@@ -1,1 +1,0 @@
-"""Trained models of time series, as files."""
