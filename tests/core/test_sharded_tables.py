@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from repcore.data.accounting import Accounting
 from repcore.data.shards import parquet_table, row_index
 from repcore.data.shards.parquet_table import ShardedTable, parquet_shards
 from repcore.errors import DataError
@@ -129,16 +128,3 @@ def test_what_is_wrong_with_a_shard_names_it(tmp_path: Path) -> None:
     (other / "part-00001.parquet").unlink()
     with pytest.raises(DataError, match=r"part-00001\.parquet .* is gone"):
         table.value(8, "text")
-
-
-def test_what_only_names_of_folders_say_is_told(tmp_path: Path) -> None:
-    """Partitions as Hive and Spark write them."""
-    for year in (2024, 2025):
-        folder = tmp_path / f"year={year}" / "plain"
-        folder.mkdir(parents=True)
-        pq.write_table(pa.table({"x": [year]}), folder / "part=0.parquet")
-    account = Accounting()
-    sharded(tmp_path).tell(account)
-    assert [text for text in account.notes if "no column" in text] == [
-        "year: said by names of folders only, which give no column"
-    ]

@@ -10,6 +10,7 @@ one file, everything else as links, and beside it links to the folder's neighbou
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 import os
 import re
@@ -27,8 +28,9 @@ import pyarrow.parquet as pq
 from repcore.data.accounting import account_of
 from repcore.data.identity import remember_as
 from repcore.data.preparation import cache_root
-from repcore.data.shards.numbered import PARQUET, Numbered, folder_name, is_hidden
+from repcore.data.shards.numbered import PARQUET, Numbered, folder_name
 from repcore.data.shards.parquet_table import in_words, refuse_other_columns
+from repcore.data.shards.partitions import is_left_out
 from repcore.data.shards.shard import Shard, names_elsewhere
 from repcore.data.shards.stores import Store
 from repcore.data.tables import ROWS_PER_CHUNK, Table
@@ -47,6 +49,8 @@ def told(reader: DatasetReader, tables: Sequence[Numbered]) -> DatasetReader:
     account = account_of(reader)
     for one in tables:
         account.note(one.sentence)
+        if one.partitions.names:
+            account.note(one.partitions.sentence(own_columns(one)))
     if getattr(reader, "account", None) is not account:
         reader.account = account  # type: ignore[attr-defined]  # optional for readers
     return reader
@@ -129,7 +133,7 @@ def _others(path: Path, tables: Sequence[Numbered]) -> dict[str, Path]:
         found = {
             one.name: Path(one.path).absolute()
             for one in islice(entries, LINKED + len(parts) + 1)
-            if one.name not in parts and one.name not in within and not is_hidden(one.name)
+            if one.name not in parts and one.name not in within and not is_left_out(one.name)
         }
     if len(found) > LINKED:
         raise DataError(
@@ -146,7 +150,12 @@ def _fill(folder: Path, tables: Sequence[Numbered], others: Mapping[str, Path], 
     for one in tables:
         target = folder / one.name
         target.parent.mkdir(exist_ok=True)
-        (_join_parquet if target.suffix.lower() == PARQUET else _join_text)(one.store, target, most)
+        if target.suffix.lower() == PARQUET:
+            _join_parquet(one, target, most)
+        elif one.partitions.names:
+            _join_records(one, target, most)
+        else:
+            _join_text(one.store, target, most)
 
 
 def _link_neighbours(path: Path, folder: Path) -> None:
@@ -160,16 +169,24 @@ def _link_neighbours(path: Path, folder: Path) -> None:
                     (folder / one.name).symlink_to(one.path)
 
 
-def _join_parquet(store: Store, target: Path, most: int | None) -> None:
+def _join_parquet(table: Numbered, target: Path, most: int | None) -> None:
+    store = table.store
     place = store.address or str(store.root)
     shards = store.shards if most is None else store.shards[:1]
-    schema = _schema_of(store, shards)
+    own = _schema_of(store, shards)
+    of_folders = {name: table.partitions.values[name] for name in table.partitions.beside(own.names)}
+    schema = own
+    for name, values in of_folders.items():
+        schema = schema.append(pa.field(name, pa.int64() if any(type(one) is int for one in values) else pa.string()))
     left = most
     with target.open("wb") as sink, pq.ParquetWriter(sink, schema) as writer:
-        for one in shards:
+        for number, one in enumerate(shards):
             with in_words(place, one.name), store.whole(one) as file:
                 for batch in parquet_batches(open_parquet(file), one.name, one.size, ROWS_PER_CHUNK):
-                    rows = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+                    rows = pa.Table.from_batches([batch]).select(own.names).cast(own)
+                    for name, values in of_folders.items():
+                        said = pa.repeat(pa.scalar(values[number], schema.field(name).type), len(rows))
+                        rows = rows.append_column(schema.field(name), said)
                     writer.write_table(rows if left is None else rows.slice(0, left))
                     if left is not None and (left := left - len(rows)) <= 0:
                         return
@@ -224,6 +241,59 @@ def _join_text(store: Store, target: Path, most: int | None) -> None:
                         break
                 if not last.endswith(b"\n"):
                     sink.write(b"\n")
+
+
+def _join_records(table: Numbered, target: Path, most: int | None) -> None:
+    """Parts of text with what their folders say behind each record; a malformed one stays malformed.
+
+    Raises:
+        DataError: a part has no header, or other columns than the first.
+    """
+    store = table.store
+    first = _with_header(store, store.shards[0])
+    of_folders = table.partitions.beside(first.columns)
+    with target.open("w", encoding="utf-8", newline="") as sink:
+        writer = csv.writer(sink, delimiter="\t" if target.suffix.lower() == ".tsv" else ",", lineterminator="\n")
+        writer.writerow([*first.columns, *of_folders])
+        for number, one in enumerate(store.shards if most is None else store.shards[:1]):
+            if number and _is_header_only(store, one, first.columns):
+                continue
+            part = _with_header(store, one)
+            refuse_other_columns(one, part.columns, store.shards[0], first.columns)
+            said = ["" if (value := table.partitions.values[name][number]) is None else value for name in of_folders]
+            problems = part.problems()
+            for start in range(0, len(part) if most is None else min(most, len(part)), ROWS_PER_CHUNK):
+                cells = [part.slice(start, start + ROWS_PER_CHUNK, name) for name in first.columns]
+                for row, record in enumerate(zip(*cells, strict=True), start):
+                    wrong = [problems[row]] if row in problems else []  # one cell more than there are columns
+                    writer.writerow([*record, *said, *wrong])
+
+
+def _with_header(store: Store, shard: Shard) -> Table:
+    table = Table(store.local(shard))
+    if not table.has_header:
+        raise DataError(
+            f"part {shard.name} has no header, which columns that names of folders say need",
+            hint="write the names of the columns into the first line of every part",
+        )
+    return table
+
+
+def _is_header_only(store: Store, shard: Shard, columns: Sequence[str]) -> bool:
+    """Whether a part has no row: a line with the names of the columns, or nothing."""
+    with _plain(store, shard) as file:
+        line = file.readline().decode("utf-8-sig", "replace").strip()
+        rest = file.read(1)
+    return not rest and (not line or all(one in line for one in columns))
+
+
+def own_columns(table: Numbered) -> Sequence[str]:
+    """Columns of the files of a table in parts, which its folders do not say."""
+    store, first = table.store, table.store.shards[0]
+    if not table.name.endswith(PARQUET):
+        return Table(store.local(first)).columns
+    with in_words(store.address or str(store.root), first.name), store.opened(first) as file:
+        return list(pq.read_metadata(file).schema.to_arrow_schema().names)
 
 
 @contextmanager

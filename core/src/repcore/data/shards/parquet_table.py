@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import repeat
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,7 @@ from repcore.data.accounting import Accounting, TableCount
 from repcore.data.first_files import first_files
 from repcore.data.preparation import cache_root
 from repcore.data.records import Counted
+from repcore.data.shards.partitions import partitions_of
 from repcore.data.shards.row_index import RowIndex, ShardRows, open_index
 from repcore.data.shards.shard import Shard, names_elsewhere
 from repcore.data.shards.stores import Store, parts_of, store_at
@@ -86,8 +88,12 @@ class ShardedTable:
         shards: the files.
         kept_bytes: most memory for decoded row groups.
 
+    Attributes:
+        columns: of the files, then those that only names of folders say (:mod:`repcore.data.shards.partitions`).
+        own_columns: of the files.
+
     Raises:
-        DataError: a file is damaged, has other columns than the first, or all are empty.
+        DataError: a file is damaged, has other columns than the first, in itself or by its folders, or all are empty.
     """
 
     has_header = True
@@ -96,7 +102,11 @@ class ShardedTable:
         self.store, self.name, self.kept_bytes = shards.store, shards.name, kept_bytes
         self.path = shards.store.root
         self.index = _index(shards.store)
-        self.columns = Names(self.index.facts["columns"])
+        self.own_columns = Names(self.index.facts["columns"])
+        self._partitions = partitions_of(shards.store.shards)
+        beside = self._partitions.beside(self.own_columns)
+        self._of_folders = {name: self._partitions.values[name] for name in beside}
+        self.columns = Names([*self.own_columns, *beside])
         if not len(self.index):
             raise DataError(f"the {len(self.store.shards):,} shards of {self._place!r} hold no row")
         self._kept: OrderedDict[Group, pa.Array] = OrderedDict()
@@ -128,11 +138,8 @@ class ShardedTable:
         if self.counts not in account.tables:
             account.tables.append(self.counts)
         account.note(f"{len(self.store.shards):,} parquet files are read as one table of {len(self):,} rows")
-        named = {
-            part.partition("=")[0] for one in self.store.shards for part in one.name.split("/")[:-1] if "=" in part
-        }
-        if named:
-            account.note(f"{', '.join(sorted(named))}: said by names of folders only, which give no column")
+        if self._partitions.names:
+            account.note(self._partitions.sentence(self.own_columns))
 
     def require(self, name: str) -> str:
         """A column name that exists, found exactly or without regard to case.
@@ -148,6 +155,8 @@ class ShardedTable:
     def value(self, row: int, column: str) -> Any:  # parquet's own type
         """One cell."""
         shard, within = self.index.shard_of(row)
+        if column in self._of_folders:
+            return self._of_folders[column][shard]
         copy = self._copies.get((shard, column))
         if copy is not None:
             return copy[within].as_py()
@@ -158,6 +167,11 @@ class ShardedTable:
         """Cells [start, stop) of a column."""
         found: list[Any] = []
         row, stop = max(start, 0), min(stop, len(self))
+        while row < stop and column in self._of_folders:
+            shard, _ = self.index.shard_of(row)
+            count = min(stop, int(self.index.starts[shard + 1])) - row
+            found.extend(repeat(self._of_folders[column][shard], count))
+            row += count
         while row < stop:
             shard, group, within, rows = self.index.block_of(row)
             count = min(stop - row, rows - within)

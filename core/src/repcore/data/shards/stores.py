@@ -19,6 +19,7 @@ from typing import IO
 
 from repcore.data.accounting import walk
 from repcore.data.identity import files_identity
+from repcore.data.shards.partitions import is_left_out
 from repcore.data.shards.shard import Shard, listing
 from repcore.data.splits import PART_NAMES
 from repcore.errors import DataError
@@ -200,4 +201,4 @@ def stamp_of(facts: os.stat_result) -> str:
 
 
 def _is_shard(name: str, suffix: str) -> bool:
-    return name.lower().endswith(suffix) and not any(part.startswith((".", "_")) for part in name.split("/"))
+    return name.lower().endswith(suffix) and not any(map(is_left_out, name.split("/")))

@@ -121,7 +121,9 @@ def molecules_in(table: MoleculeRows, column: str | None, notation: str | None) 
     if column is not None:
         name = table.require(column)
         return column_as(name, table.slice(0, SAMPLED_ROWS, name), asked)
-    cells = {name: table.slice(0, SAMPLED_ROWS, name) for name in searched(table.columns)}
+    # a folder kind=C means no methane
+    names = table.own_columns if isinstance(table, ShardedTable) else table.columns
+    cells = {name: table.slice(0, SAMPLED_ROWS, name) for name in searched(names)}
     if is_smi(table) and "smiles" in cells:
         cells = {"smiles": [with_extension(*pair)[0] for pair in zip(cells["smiles"], cells["name"], strict=True)]}
     found = find_molecules(cells, names_count=table.has_header or "smiles" in cells)
