@@ -85,6 +85,26 @@ def test_shift_goes_round_the_end() -> None:
     assert torch.equal(moved.sort().values, item.values.sort().values)
 
 
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.25, 2.0])
+def test_speed_moves_pitch_and_length_alike(factor: float) -> None:
+    made = preprocessor()
+    item = item_of(made, 60)
+    tone = torch.sin(2 * torch.pi * 500.0 * torch.arange(len(item.values)) / 16_000)
+    faster = view(dataclasses.replace(item, values=tone), made, speed=(factor, factor)).values
+    assert len(faster) == pytest.approx(len(tone) / factor, abs=1)
+    heard = torch.fft.rfft(faster).abs().argmax() * 16_000 / len(faster)
+    assert float(heard) == pytest.approx(500.0 * factor, rel=0.02)
+    found = view(item, made, speed=(factor, factor))
+    assert found.meta["sound_frames"] == min(made.log_mel.frames(len(found.values)), 64)  # of the longest window
+    assert made.collate([found]).inputs["spectrogram"].shape[1] == found.meta["frames"]
+
+
+def test_what_would_be_shorter_than_a_patch_keeps_its_speed() -> None:
+    made = preprocessor()
+    item = item_of(made, 5)
+    assert torch.equal(view(item, made, speed=(2.0, 2.0)).values, item.values)
+
+
 def test_a_window_is_never_cut_below_one_patch() -> None:
     made = preprocessor()
     for frames in (1, 3, 5):
@@ -121,3 +141,5 @@ def test_ranges_are_checked() -> None:
         SoundChange(stretch_share=2.0)
     with pytest.raises(ValueError, match="noise_db"):
         SoundChange(noise_db=(3.0, 1.0))
+    with pytest.raises(ValueError, match="speed"):
+        SoundChange(speed=(2.0, 1.0))

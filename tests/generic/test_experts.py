@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 import repcore
 from repcore.cli.main import run
-from repcore.embedding.columns import tell
+from repcore.embedding.columns import column_doubts, tell
 from repcore.errors import ConfigError, DataError, RunError
 from repcore.evaluation.tasks.configs import ClassificationConfig
 from repcore.evaluation.tasks.item import ClassificationTask
@@ -130,6 +131,21 @@ def test_domains_are_known_by_name() -> None:
         strict(batch([0, 1]))
 
 
+def test_what_the_data_lack_of_domains_is_said() -> None:
+    changed = with_experts(CONFIG, Tokens())
+    assert isinstance(changed, WithExperts)
+    assert column_doubts([changed, Tokens()], [SITE]) == []
+    assert column_doubts([changed], []) == [
+        "the data have no column 'site' with the domains x, y, z: every row is taken through the mean of all experts"
+    ]
+    other = TargetSpec("site", "class", names=("z", "new"))
+    assert "not for new: such rows are taken through the mean" in " ".join(column_doubts([changed], [other]))
+    changed.choose("y")
+    assert column_doubts([changed], [other]) == []
+    strict = with_experts(ExpertsConfig(domain="site", domains=SITE.names, unknown="error"), Tokens())
+    assert "such rows are refused" in " ".join(column_doubts([strict], [other]))
+
+
 def test_new_domains_start_as_the_mean_of_the_others() -> None:
     torch.manual_seed(0)
     changed = with_experts(CONFIG, Tokens())
@@ -229,7 +245,9 @@ def test_pairs_against_a_loop() -> None:
     assert float(found.loss) == pytest.approx((rows(one, two) + rows(two, one)) / 2)
 
 
-def test_a_molecule_model_with_two_assays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_molecule_model_with_two_assays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Trained, saved, loaded: rows take the expert of their assay by name, others the mean."""
     monkeypatch.chdir(tmp_path)
     words = ["molecules", "train", "selformer", "--name", "r", "--device", "cpu", "trainer.steps=1", "data.limit=40"]
@@ -253,3 +271,26 @@ def test_a_molecule_model_with_two_assays(tmp_path: Path, monkeypatch: pytest.Mo
     assert np.abs(each["a"] - each["b"]).max() > 1e-3
     for row in range(24):
         np.testing.assert_allclose(found[row], each["ab"[row % 2]][row], atol=1e-5)
+    Path("new.csv").write_text("smiles,assay\nCO,a\nCCO,c\nCCCO,c\n")
+    Path("bare.csv").write_text("smiles\nCO\nCCO\n")
+    Path("parts").mkdir()
+    for data, said in (("new.csv", "not for c"), ("bare.csv", "no column 'assay'")):
+        for words in (["predict", "runs/f", data, "-o", "p.csv"], ["embed", "runs/f", data, "-o", "e.parquet"],
+                      ["embed", "runs/f", data, "-o", "parts"]):  # fmt: skip
+            capsys.readouterr()
+            assert run([*words, "--overwrite"]) == 0
+            assert said in capsys.readouterr().err, words
+    Path("few.csv").write_text("\n".join(["smiles,assay", "CO,a", "CCCO,a"]) + "\n")  # one word tells nothing alone
+    np.testing.assert_allclose(model.embed("few.csv").vectors, found[[0, 2]], atol=1e-5)
+    answered = predicted("d.csv")  # beside the label, which alone is asked for by name
+    Path("unlabelled.csv").write_text("\n".join(["smiles,assay", *(f"{row.split(',')[0]},{row[-1]}" for row in rows)]))
+    assert answered == predicted("unlabelled.csv")
+    Path("bare.csv").write_text("\n".join(["smiles", *(row.split(",")[0] for row in rows)]))
+    assert answered != predicted("bare.csv")
+
+
+def predicted(data: str) -> list[str]:
+    """Answers of the command, a row each."""
+    assert run(["predict", "runs/f", data, "-o", "answers.csv", "--overwrite"]) == 0
+    with Path("answers.csv").open(newline="") as file:
+        return [line["y"] for line in csv.DictReader(file)]

@@ -91,6 +91,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     writer_class = _writer(output)
     from repcore.data.accounting import report_account
     from repcore.data.guard import named_guard
+    from repcore.embedding.columns import column_doubts
     from repcore.embedding.model import load
 
     model = load(given["model"], device=torch_device(given["device"]))
@@ -104,6 +105,8 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     with named_guard(writer_class, "opening the output", passing=(OSError,)):
         writer = writer_class(output, header)
     report_account(reader, reporter)
+    for words in column_doubts([model.encoder], reader.targets):
+        reporter.warn(words)
     profile, before = Profile(), writer.inputs_done
     reasons, width = _run(model, reader, inference, writer, reporter)
     reporter.close()

@@ -91,6 +91,8 @@ def run_engine(
     worker = Worker(job)
     parts = Parts(given["output"], worker.header(), overwrite=given["overwrite"])
     report_account(worker.reader, reporter)
+    for words in worker.doubts():
+        reporter.warn(words)
     total, left = len(worker.reader), sum(stop - first for first, stop in parts.todo())
     if left < total:
         reporter.info(f"going on after {total - left:,} rows that an earlier command has written")

@@ -88,6 +88,8 @@ def predict_command(ctx: click.Context, /, **given: Any) -> None:
     ctx.with_resource(sole_writer(output, reporter.info))
     writer = _writer(model, predictor, reader, given)
     report_account(reader, reporter)
+    for words in predictor.doubts(reader):
+        reporter.warn(words)
     profile, before = Profile(), writer.rows_done
     _run(predictor, reader, inference_options(given, model.device), writer, reporter, given["coverage"])
     reporter.close()

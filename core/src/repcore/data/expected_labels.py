@@ -1,7 +1,7 @@
-"""Labels whose meaning is known before the data is opened: those that a model answers.
+"""Labels whose meaning is known before the data is opened: those that a model answers, and those that it reads.
 
-Within :func:`expecting` the columns that are called like the model's target, or like one of the yes/no questions of a
-multilabel target, are read as the model answers, whatever their cells alone would be taken for: a few whole numbers as
+Within :func:`expecting` the columns that are called like one of the targets, or like one of the yes/no questions of a
+multilabel one, are read as the model answers, whatever their cells alone would be taken for: a few whole numbers as
 values, codes as the classes that they are, one label a row as one of several.
 """
 
@@ -20,15 +20,15 @@ from repcore.data.label_names import NO, YES
 from repcore.data.several_labels import LIST_SIGN, SEPARATORS, split_cell
 from repcore.specs import TargetSpec
 
-_EXPECTED: ContextVar[TargetSpec | None] = ContextVar("expected label", default=None)
+_EXPECTED: ContextVar[tuple[TargetSpec, ...]] = ContextVar("expected labels", default=())
 YES_NO = ("0", "1")
 WHY = "as the model answers"
 
 
 @contextmanager
-def expecting(target: TargetSpec) -> Iterator[None]:
-    """Read labels as this target of a model while data is opened."""
-    token = _EXPECTED.set(target)
+def expecting(*targets: TargetSpec) -> Iterator[None]:
+    """Read labels as these targets of a model, beside those that are expected already, while data is opened."""
+    token = _EXPECTED.set((*_EXPECTED.get(), *targets))
     try:
         yield
     finally:
@@ -37,10 +37,12 @@ def expecting(target: TargetSpec) -> Iterator[None]:
 
 def expected(name: str) -> TargetSpec | None:
     """What a column of this name is expected to be; None where nothing is known of it."""
-    target = _EXPECTED.get()
-    if target is None or target.name == name:
-        return target
-    return TargetSpec(name, "class", names=YES_NO) if target.kind == "multilabel" and name in target.names else None
+    known = _EXPECTED.get()
+    for target in known:
+        if target.name == name:
+            return target
+    asked = any(one.kind == "multilabel" and name in one.names for one in known)
+    return TargetSpec(name, "class", names=YES_NO) if asked else None
 
 
 def expected_classes(target: TargetSpec, words: Sequence[str | None], change: str) -> LabelColumn:

@@ -28,7 +28,7 @@ from repcore.config.resolve import resolve_part
 from repcore.data.given import ListReader, given_reader
 from repcore.data.given_inputs import is_one_input, is_there, names_a_file
 from repcore.data.given_tables import reading
-from repcore.data.readers import open_data, open_part
+from repcore.data.readers import open_part
 from repcore.data.selection import selected
 from repcore.devices import torch_device, torch_dtype
 from repcore.embedding.answers import answer_columns
@@ -43,6 +43,7 @@ from repcore.embedding.dense import (
 )
 from repcore.embedding.drawn import Drawn, drawn_by
 from repcore.embedding.inference import InferenceOptions, join_rows, run_windows, windows_of
+from repcore.embedding.opening import open_for
 from repcore.embedding.pooling import default_pooling
 from repcore.embedding.prediction import Predictor, join_predictions
 from repcore.embedding.results import Embeddings, Predictions
@@ -196,10 +197,10 @@ class Model:
         """
         convert = getattr(self.preprocessor, "inputs_from", None)
         if isinstance(data, str | Path) and not self._is_input(data, convert):
-            return self._open(str(data), reader, options, labels, label_kind)
+            return open_for(self, str(data), reader, options, labels, label_kind)
 
         def open_table(path: Path, wanted: Mapping[str, Any]) -> DatasetReader:
-            return self._open(str(path), reader, options, labels, label_kind, wanted)
+            return open_for(self, str(path), reader, options, labels, label_kind, wanted)
 
         return given_reader(data, open_table, convert, options, reader, labels)
 
@@ -212,26 +213,6 @@ class Model:
         except RegistryError:
             return is_one_input(data, convert)
         return False
-
-    def _open(
-        self,
-        path: str,
-        reader: str | None,
-        options: Mapping[str, Any] | None,
-        labels: Sequence[str],
-        label_kind: str,
-        further: Mapping[str, Any] | None = None,
-    ) -> DatasetReader:
-        wanted = {**(further or {}), **({"labels": list(labels)} if labels else {})}
-        return open_data(
-            self.registry,
-            path,
-            domain=self.domain,
-            reader=reader,
-            options=options,
-            preferences={**wanted, "label_kind": label_kind} if label_kind else wanted,
-            preprocessor=self.folder.preprocessor_name,
-        )[1]
 
     def training_data(self, options: Mapping[str, Any] | None = None) -> DatasetReader:
         """A reader over the data that the model folder says it was trained on.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from repcore.embedding.columns import columns_read
+from repcore.embedding.columns import column_doubts, columns_read
 from repcore.embedding.inference import InferenceOptions, map_prepared, mapped, windows_of
 from repcore.embedding.windows import PreparedRow
 from repcore.interfaces import Batch, DatasetReader, Preprocessor, Task
@@ -106,8 +106,15 @@ class Predictor:
 
     def carrying(self, reader: DatasetReader, options: InferenceOptions) -> InferenceOptions:
         """The options, with the labels that the networks read."""
-        encoders = [one.encoder for one in self.tasks if isinstance(getattr(one, "encoder", None), nn.Module)]
-        return replace(options, columns=columns_read(encoders, reader.targets))  # type: ignore[arg-type]
+        return replace(options, columns=columns_read(self._encoders(), reader.targets))
+
+    def doubts(self, reader: DatasetReader) -> list[str]:
+        """What the data lack of the labels that the networks read."""
+        return column_doubts(self._encoders(), reader.targets)
+
+    def _encoders(self) -> list[nn.Module]:
+        found = [getattr(one, "encoder", None) for one in self.tasks]
+        return [one for one in found if isinstance(one, nn.Module)]
 
     def _of_one(self, task: nn.Module, batch: Batch, options: InferenceOptions) -> Tensor:
         return self.answered(task, raw_outputs(task, batch, options))

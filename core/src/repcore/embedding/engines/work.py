@@ -14,6 +14,7 @@ import pyarrow as pa
 from repcore.devices import torch_device
 from repcore.embedding.answers import answer_column, answer_columns, label_columns, text_columns
 from repcore.embedding.blocks import decided
+from repcore.embedding.columns import column_doubts
 from repcore.embedding.engines.parts import FACTS
 from repcore.embedding.inference import InferenceOptions, embedding, run_windows
 from repcore.embedding.labelled import labelled_reader
@@ -66,6 +67,12 @@ class Worker:
         else:
             self.predictor = self.model.predictor()
             self.reader, self.why = labelled_reader(self.model, job.data, job.reader, job.reading)
+
+    def doubts(self) -> list[str]:
+        """What the data lack of the labels that the networks read."""
+        if self.predictor is None:
+            return column_doubts([self.model.encoder], self.reader.targets)
+        return self.predictor.doubts(self.reader)
 
     def header(self) -> dict[str, Any]:
         """What identifies the result: the same model, data and settings give the same rows."""

@@ -14,6 +14,12 @@ class SoundChange:
     kept_share: tuple[float, float] = setting(
         (0.5, 1.0), "smallest and largest share of the window, one stretch of it, that the view hears", above=0, max=1
     )
+    speed: tuple[float, float] | None = setting(
+        None,
+        "range of a factor by which the stretch is played faster, which moves pitch and formants, too; null = 1",
+        min=0.1,
+        max=10,
+    )
     shift_share: float = setting(0.5, "furthest shift in time, round the end, as a share of the stretch", min=0, max=1)
     gain_db: float = setting(6.0, "largest change of loudness either way", "dB", min=0, max=300)
     noise_db: tuple[float, float] | None = setting(
@@ -38,6 +44,8 @@ class SoundChange:
         for name in ("gain_db", "masked_bands", "masked_stretches"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative")
+        if self.speed is not None and not 0.1 <= self.speed[0] <= self.speed[1] <= 10.0:
+            raise ValueError(f"speed={self.speed} is not 0.1 <= low <= high <= 10")
         if self.noise_db is not None and not self.noise_db[0] <= self.noise_db[1]:
             raise ValueError(f"noise_db={self.noise_db} is no range")
 

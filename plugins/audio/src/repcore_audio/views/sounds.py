@@ -1,24 +1,29 @@
 """Views ``audio/sound-pair`` and ``audio/sound-weak-strong``: cut, moved, louder, noisy, partly hidden windows.
 
-Cut, shift, gain and noise act on the waveform of one window, which is decoded once; hidden bands and stretches
+Cut, speed, shift, gain and noise act on the waveform of one window, which is decoded once; hidden bands and stretches
 (SpecAugment, Park et al. 2019, arXiv 1904.08779) are drawn here and written by the preprocessor into the normalised
 spectrogram, where 0 is the mean of the training data. Padding never takes part.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from repcore.data.views import changed_views
 from repcore.interfaces import DatasetReader, Item, Progress
 from repcore_audio.configs.views import SoundChange, SoundPairConfig, SoundWeakStrongConfig
+from repcore_audio.preprocessors.resampling import resampler
 from repcore_audio.preprocessors.spectrogram import LogMelPreprocessor
 from repcore_audio.preprocessors.waveform import Hidden, waveforms
+
+STEPS_OF_SPEED = 20  # of 1
 
 
 class SoundPair:
@@ -67,7 +72,8 @@ class SoundWeakStrong:
 def changed_sound(
     item: Item, generator: np.random.Generator, *, preprocessor: LogMelPreprocessor, change: SoundChange
 ) -> Item:
-    """A stretch of the window, at least one patch long, shifted in time, at another level, with noise and hidden parts.
+    """A stretch of the window, at least one patch long, faster or slower, shifted in time, at another level, with noise
+    and hidden parts.
 
     Noise is measured against the stretch's own power, so that silence stays silent.
     """
@@ -76,6 +82,9 @@ def changed_sound(
     kept = max(shortest, round(len(wave) * generator.uniform(*change.kept_share)))
     first = int(generator.integers(len(wave) - kept + 1))
     wave = wave[first : first + kept]
+    if change.speed is not None:
+        wave = at_speed(wave, generator.uniform(*np.log(change.speed)), shortest)
+        kept = len(wave)
     furthest = int(kept * change.shift_share)
     wave = wave.roll(int(generator.integers(-furthest, furthest + 1)))
     if change.noise_db is not None:
@@ -89,6 +98,16 @@ def changed_sound(
     hidden += [_stretch(1, bands, change.band_share, generator) for _ in range(change.masked_bands)]
     meta = {**item.meta, **preprocessor.frame_facts(frames), "hidden": tuple(hidden)}
     return replace(item, values=wave, meta=meta)
+
+
+def at_speed(wave: Tensor, log_factor: float, shortest: int) -> Tensor:
+    """Speed perturbation (Ko et al. 2015, Interspeech, section 2): read exp(log_factor) times as fast.
+
+    Factors are multiples of 1/20, so that few filters are made. What would be shorter than ``shortest`` samples keeps
+    its speed.
+    """
+    convert = resampler(max(1, round(STEPS_OF_SPEED * math.exp(log_factor))), STEPS_OF_SPEED)
+    return convert(wave[None])[0] if convert.length(len(wave)) >= shortest else wave
 
 
 def _stretch(axis: int, size: int, widest: float, generator: np.random.Generator) -> Hidden:

@@ -62,12 +62,31 @@ class WithExperts(Around):
         """Labels of the data that batches are to carry."""
         return self.config.columns
 
+    @property
+    def expected_columns(self) -> tuple[TargetSpec, ...]:
+        """The domains by name: a column of few rows, or of new names, is read with their numbers, too."""
+        return (TargetSpec(self.config.domain, "class", names=self.config.domains),) if self.config.domain else ()
+
     def sees(self, targets: Sequence[TargetSpec]) -> None:
         """What the numbers in the domain column of coming batches mean: names, compared with those of the experts."""
         own = [one for one in targets if one.name == self.config.domain]
         places = {name: number for number, name in enumerate(self.config.domains)}
         names = own[0].names if own else ()
         self._experts_of_numbers = torch.tensor([places.get(one, UNKNOWN) for one in names]) if names else None
+
+    def doubts(self, targets: Sequence[TargetSpec]) -> list[str]:
+        """Rows of which data take the mean of the experts (or are refused) for want of a known domain."""
+        column, known = self.config.domain, ", ".join(self.config.domains)
+        fate = "refused" if self.config.unknown == "error" else "taken through the mean of all experts"
+        if self._chosen is not None:
+            return []
+        own = [one for one in targets if one.name == column and one.level == "item"]
+        if not own:
+            return [f"the data have no column {column!r} with the domains {known}: every row is {fate}"]
+        new = [one for one in own[0].names if one not in self.config.domains]
+        if not new:
+            return []
+        return [f"column {column!r}: the model has experts for {known}, not for {', '.join(new)}: such rows are {fate}"]
 
     def choose(self, name: str | None) -> None:
         """Take one domain's experts for all rows; None = as the data says.

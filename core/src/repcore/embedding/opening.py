@@ -1,0 +1,56 @@
+"""Opening data for a model: a reader of its domain, with labels that are wanted and those that the encoder reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from repcore.data.expected_labels import expecting
+from repcore.data.readers import open_data
+from repcore.embedding.columns import expected_columns
+from repcore.errors import ConfigError, DataError
+from repcore.interfaces import DatasetReader
+
+if TYPE_CHECKING:
+    from repcore.embedding.model import Model
+
+
+def open_for(
+    model: Model,
+    path: str,
+    reader: str | None,
+    options: Mapping[str, Any] | None,
+    labels: Sequence[str],
+    label_kind: str,
+    further: Mapping[str, Any] | None = None,
+) -> DatasetReader:
+    """The data at a path or of a name.
+
+    Args:
+        labels: columns that are wanted as labels; others are then not read, but for those that the encoder reads.
+        label_kind: what they are; found from the values if empty.
+        further: settings of the reader that give way to ``options``.
+
+    Raises:
+        DataError: there is nothing, or no such label.
+    """
+
+    def opened(names: Sequence[str]) -> DatasetReader:
+        wanted = {**(further or {}), **({"labels": list(names)} if names else {})}
+        return open_data(
+            model.registry,
+            path,
+            domain=model.domain,
+            reader=reader,
+            options=options,
+            preferences={**wanted, "label_kind": label_kind} if label_kind else wanted,
+            preprocessor=model.folder.preprocessor_name,
+        )[1]
+
+    beside = [one for one in getattr(model.encoder, "columns", ()) if one not in labels]
+    with expecting(*expected_columns(model.encoder)):
+        if labels and beside:
+            with suppress(DataError, ConfigError):  # the data have no such column
+                return opened([*labels, *beside])
+        return opened(labels)
