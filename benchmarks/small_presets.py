@@ -75,7 +75,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Set:
-    """A labelled set and its outer split, as `repcore probe --split` names it."""
+    """A labelled set and its outer split, as `repcore probe --split` names it; `groups:A,B` are tested."""
 
     name: str
     path: str
@@ -88,14 +88,18 @@ class Domain:
     """A recipe with a preset `small`, the data that it learns from, and the sets that it is judged on.
 
     Args:
+        reader: of the training data.
         data: makes the path of the training data from --data and a folder to write to.
+        labelled: whether the reader of a labelled set is told which column its label is.
         joined: whether a set's own validation part counts as test part.
     """
 
     recipe: str
+    reader: str
     data: Callable[[Path, Path], Path]
     sets: tuple[Set, ...]
     settings: tuple[str, ...] = ()
+    labelled: bool = False
     joined: bool = False
 
 
@@ -110,28 +114,77 @@ def chembl(data: Path, folder: Path) -> Path:
     return target
 
 
-def quaternius(data: Path, folder: Path) -> Path:
-    """Low-poly models (CC0); their declared test part is left out by every run."""
-    del folder
-    return data / "pointcloud/quaternius_lowpoly/points.npz"
+def itself(path: str) -> Callable[[Path, Path], Path]:
+    """Data as they lie there. Where they declare a test part, every run leaves it out."""
+    return lambda data, folder: data / path
 
 
+def four_speakers(data: Path, folder: Path) -> Path:
+    """Spoken digits (CC BY-SA) of all but the two speakers of the test part."""
+    target = folder / "speakers"
+    if not target.is_dir():
+        target.mkdir(parents=True)
+        for one in sorted((data / "audio/fsdd/recordings").glob("*.wav")):
+            if one.stem.split("_")[1] not in TEST_SPEAKERS:
+                (target / one.name).symlink_to(one)
+    return target
+
+
+TEST_SPEAKERS = ("theo", "yweweler")
+QUATERNIUS, GUN_POINT, VOWELS = (
+    "pointcloud/quaternius_lowpoly/points.npz", "timeseries/classification/GunPoint",
+    "timeseries/classification/JapaneseVowels",
+)  # fmt: skip
 DOMAINS = {
     "molecules": Domain(
         "molecules/selformer",
+        "molecules/smiles-table",
         chembl,
         (
             Set("ESOL", "molecules/esol/esol.csv", "logS", "scaffold"),
             Set("FreeSolv", "molecules/freesolv/freesolv.csv", "dG_hyd_kcal_mol", "scaffold"),
             Set("BBBP", "molecules/bbbp/bbbp.csv", "p_np", "scaffold"),
         ),
-        ("data.split=random", "data.validation_limit=300"),
+        ("data.split=random", "data.validation_limit=300", "dataset.labels=[]"),
+        labelled=True,
         joined=True,
+    ),
+    "audio": Domain(
+        "audio/ssamba",
+        "audio/fsdd",
+        four_speakers,
+        (Set("FSDD", "audio/fsdd/recordings", "digit", "groups:" + ",".join(TEST_SPEAKERS)),),
+        ("data.split=random",),
+    ),
+    "graphs": Domain(
+        "graphs/graph-contrast",
+        "graphs/tu",
+        itself("graphs/PROTEINS"),
+        (Set("PROTEINS", "graphs/PROTEINS", "label", "stratified-folds:10"),),
     ),
     "pointcloud": Domain(
         "pointcloud/i2p-mae",
-        quaternius,
-        (Set("quaternius", "pointcloud/quaternius_lowpoly/points.npz", "class", "declared"),),
+        "pointcloud/shape-arrays",
+        itself(QUATERNIUS),
+        (Set("quaternius", QUATERNIUS, "class", "declared"),),
+    ),
+    "films": Domain(
+        "medical3d/adam-v2",
+        "medical3d/image-folder",
+        itself("medical2d/nih_cxr_small"),
+        (Set("NIH films", "medical2d/nih_cxr_small", "pneumonia", "declared"),),
+    ),
+    "series": Domain(
+        "timeseries/ts2vec",
+        "timeseries/cases",
+        itself(VOWELS),
+        (Set("JapaneseVowels", VOWELS, "class", "declared"),),
+    ),
+    "univariate": Domain(
+        "timeseries/ts2vec",
+        "timeseries/cases",
+        itself(GUN_POINT),
+        (Set("GunPoint", GUN_POINT, "class", "declared"),),
     ),
 }
 
@@ -193,6 +246,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=Path("small_presets"), help="folder of the trained models")
     parser.add_argument("--choose", nargs="+", metavar="WORD", help="a domain and further settings")
+    parser.add_argument("--preset", default="small", help="that --choose begins with")
+    parser.add_argument("--baselines", action="store_true", help="--choose prints inner scores of baselines, too")
     return parser.parse_args()
 
 
@@ -231,7 +286,11 @@ def trained(given: argparse.Namespace, domain: str, seed: int, *further: str, na
         path = known.data(given.data, folder)
         overrides = [*known.settings, f"trainer.seed={seed}", f"trainer.threads={given.threads}", *further]
         resolved = resolve_run(
-            registry.default(), known.recipe, preset="small", overrides=overrides, settings=dataset_of(path, domain)
+            registry.default(),
+            known.recipe,
+            preset=given.preset,
+            overrides=overrides,
+            settings={"dataset.name": known.reader, "dataset.path": str(path)},
         )
         started = time.process_time()
         parts = assemble(resolved, LogReporter())
@@ -244,27 +303,32 @@ def trained(given: argparse.Namespace, domain: str, seed: int, *further: str, na
     return repcore.load(folder / own / "model"), float(told["minutes"])
 
 
-def dataset_of(path: Path, domain: str) -> dict[str, Any]:
-    """Settings that `--data PATH` would make; labels of files are not looked for."""
-    reader = {"molecules": "molecules/smiles-table", "pointcloud": "pointcloud/shape-arrays"}[domain]
-    own: dict[str, Any] = {"dataset.labels": []} if domain == "molecules" else {}
-    return {"dataset.name": reader, "dataset.path": str(path), **own}
-
-
 def open_set(model: Model, path: Path, one: Set, domain: Domain) -> Open:
     """Rows, labels and splits of a labelled set."""
-    reader = model.reader(str(path), options={"labels": [one.label]} if domain.joined else {})
+    reader = model.reader(str(path), options={"labels": [one.label]} if domain.labelled else {})
     rows = read_rows(reader)
     target = next(each for each in reader.targets if each.name == one.label)
     labels = np.asarray(rows.labels(target), np.float64).reshape(len(rows.ids), -1)[:, 0]
-    plan = split_plan(registry.default(), model.folder.preprocessor_name, rows, target, one.split, [0])
     splits = []
-    for split in plan.folds[0]:
+    for split in outer_splits(model, rows, target, one.split):
         test = split.test
         if domain.joined and split.validation is not None:
             test = np.sort(np.concatenate([test, split.validation]))
         splits.append(ProbeSplit(split.train, test))
-    return Open(rows, target, labels, splits, scaffold_groups(rows) if one.split == "scaffold" else None)
+    groups = scaffold_groups(rows) if one.split == "scaffold" else None
+    if one.split.startswith("groups:"):
+        groups = np.unique([str(name) for name in rows.groups], return_inverse=True)[1]
+    return Open(rows, target, labels, splits, groups)
+
+
+def outer_splits(model: Model, rows: LabelledRows, target: TargetSpec, split: str) -> list[ProbeSplit]:
+    """One split, or folds."""
+    word, _, names = split.partition(":")
+    if word == "groups":
+        is_test = np.isin([str(one) for one in rows.groups], names.split(","))
+        return [ProbeSplit(np.flatnonzero(~is_test), np.flatnonzero(is_test))]
+    plan = split_plan(registry.default(), model.folder.preprocessor_name, rows, target, split, [0])
+    return list(plan.folds[0])
 
 
 def scaffold_groups(rows: LabelledRows) -> np.ndarray:
@@ -443,13 +507,17 @@ def choose(given: argparse.Namespace) -> None:
     model, minutes = trained(given, domain, CHOOSING_SEED, *further, name=f"choose-{time.time_ns()}")
     for one in DOMAINS[domain].sets:
         opened = open_set(model, given.data / one.path, one, DOMAINS[domain])
-        usable = np.isfinite(opened.labels)
-        matrix = vectors(model, opened)
-        usable &= np.isfinite(matrix).all(1)
-        train = opened.splits[0].train
-        tried = inner_scores(opened, {TRAINED: matrix}, VECTOR_FORMS, train[usable[train]])
-        told = {form: round(value, 4) for (_, form), value in tried.items()}
-        print(json.dumps({"set": one.name, "metric": opened.metric, "minutes": minutes, **told}), flush=True)
+        own, model.encoder = model.encoder, model.random_twin(CHOOSING_SEED)
+        twin = vectors(model, opened)
+        model.encoder = own
+        sides = [({TRAINED: vectors(model, opened), TWIN: twin}, VECTOR_FORMS)]
+        sides += [(raw(model, opened), RAW_FORMS)] if given.baselines else []
+        for features, forms in sides:
+            usable = np.isfinite(opened.labels) & np.all([np.isfinite(each).all(1) for each in features.values()], 0)
+            train = opened.splits[0].train
+            tried = inner_scores(opened, features, forms, train[usable[train]])
+            told = {f"{name} {form}": round(value, 4) for (name, form), value in tried.items()}
+            print(json.dumps({"set": one.name, "metric": opened.metric, "minutes": minutes, **told}), flush=True)
 
 
 if __name__ == "__main__":
