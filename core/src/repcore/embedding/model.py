@@ -195,12 +195,16 @@ class Model:
         Raises:
             DataError: none of these; names the kind.
         """
+        opened = partial(
+            open_for, self.encoder, self.registry, domain=self.domain, preprocessor=self.folder.preprocessor_name,
+            reader=reader, options=options, labels=labels, label_kind=label_kind,
+        )  # fmt: skip
         convert = getattr(self.preprocessor, "inputs_from", None)
         if isinstance(data, str | Path) and not self._is_input(data, convert):
-            return open_for(self, str(data), reader, options, labels, label_kind)
+            return opened(str(data))
 
         def open_table(path: Path, wanted: Mapping[str, Any]) -> DatasetReader:
-            return open_for(self, str(path), reader, options, labels, label_kind, wanted)
+            return opened(str(path), further=wanted)
 
         return given_reader(data, open_table, convert, options, reader, labels)
 

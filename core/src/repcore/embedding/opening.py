@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
 
 from repcore.data.expected_labels import expecting
 from repcore.data.readers import open_data
 from repcore.embedding.columns import expected_columns
 from repcore.errors import ConfigError, DataError
 from repcore.interfaces import DatasetReader
-
-if TYPE_CHECKING:
-    from repcore.embedding.model import Model
+from repcore.registry import Registry
 
 
 def open_for(
-    model: Model,
+    encoder: nn.Module,
+    registry: Registry,
     path: str,
+    *,
+    domain: str | None,
+    preprocessor: str,
     reader: str | None,
     options: Mapping[str, Any] | None,
     labels: Sequence[str],
@@ -39,17 +43,17 @@ def open_for(
     def opened(names: Sequence[str]) -> DatasetReader:
         wanted = {**(further or {}), **({"labels": list(names)} if names else {})}
         return open_data(
-            model.registry,
+            registry,
             path,
-            domain=model.domain,
+            domain=domain,
             reader=reader,
             options=options,
             preferences={**wanted, "label_kind": label_kind} if label_kind else wanted,
-            preprocessor=model.folder.preprocessor_name,
+            preprocessor=preprocessor,
         )[1]
 
-    beside = [one for one in getattr(model.encoder, "columns", ()) if one not in labels]
-    with expecting(*expected_columns(model.encoder)):
+    beside = [one for one in getattr(encoder, "columns", ()) if one not in labels]
+    with expecting(*expected_columns(encoder)):
         if labels and beside:
             with suppress(DataError, ConfigError):  # the data have no such column
                 return opened([*labels, *beside])
