@@ -36,6 +36,16 @@ HEAVY = (
     "soundfile",
     "rich",
 )
+SLOW = {"lightning", "monai", "torch_geometric", "torchaudio", "transformers", "scipy.ndimage", "sklearn"}
+ASKED = """
+import sys
+from repcore.registry import default
+
+for entry in default().entries({kind!r}):
+    if entry.spec.sniff:
+        entry.load("sniff")
+print({heavy!r} & set(sys.modules))
+"""
 LIMIT_SECONDS = 0.3
 COMMANDS = {
     "list": ["list"],
@@ -86,6 +96,13 @@ def test_nothing_heavy_is_imported(name: str) -> None:
 def test_the_guard_itself_works() -> None:
     done = launch(GUARDED.format(heavy={"json"}, arguments=["list", "--json"]))
     assert "heavy import: json" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["dataset", "checkpoint"])
+def test_asking_everyone_about_a_file_imports_no_library_of_another_domain(kind: str) -> None:
+    """Every reader is asked about every path: 2.7 s of torch-geometric would be paid for a table of molecules."""
+    done = launch(ASKED.format(kind=kind, heavy=SLOW))
+    assert done.stdout.split() == ["set()"], done.stderr
 
 
 @pytest.mark.parametrize("name", ["list", "help", "plugins", "show"])

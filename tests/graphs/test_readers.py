@@ -22,7 +22,7 @@ from repcore_graphs.configs.data import (
     PyGConfig,
     TUDatasetConfig,
 )
-from repcore_graphs.datasets import edge_files, edge_list, ogb, pyg, tu
+from repcore_graphs.datasets import edge_files, edge_list, ogb, pyg, pyg_paths, tu
 from repcore_graphs.datasets.folds import fold_split, stratified_folds
 from repcore_graphs.datasets.motifs import Motifs
 from repcore_graphs.datasets.raw_graph import RawGraph
@@ -242,7 +242,7 @@ def test_pyg_files_are_read_back(tmp_path: Path, form: str) -> None:
         _Stored(str(tmp_path / "set"), graphs)
         path = tmp_path / "set"
     reader = pyg.PyGDataset(PyGConfig(path=str(path)))
-    assert pyg.sniff(path) > 0
+    assert pyg_paths.sniff(path) > 0
     assert len(reader) == 3
     assert reader.targets[0].kind == "class"
     for number, graph in enumerate(graphs):

@@ -36,21 +36,6 @@ NOTICE = (
 Options = Mapping[str, str]
 
 
-def sniff_graph(keys: frozenset[str]) -> float:
-    """Graph classifiers, TU or OGB."""
-    return 1.0 if layout_of(keys) in ("tu", "ogb") else 0.0
-
-
-def sniff_nodes(keys: frozenset[str]) -> float:
-    """Node classifiers."""
-    return 0.9 if layout_of(keys) == "node" else 0.0
-
-
-def sniff_clusters(keys: frozenset[str]) -> float:
-    """Edge autoencoders."""
-    return 1.0 if layout_of(keys) == "zinc" else 0.0
-
-
 def convert_graph(state: Mapping[str, Tensor], source: Path, options: Options) -> Imported:
     """A graph or molecule classifier; its classifier becomes the model's task.
 

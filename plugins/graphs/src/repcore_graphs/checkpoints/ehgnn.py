@@ -44,6 +44,21 @@ def layout_of(keys: Collection[str]) -> str:
     return "tu" if any(key.startswith("classifier.") for key in keys) else "node"
 
 
+def sniff_graph(keys: frozenset[str]) -> float:
+    """Graph classifiers, TU or OGB."""
+    return 1.0 if layout_of(keys) in ("tu", "ogb") else 0.0
+
+
+def sniff_nodes(keys: frozenset[str]) -> float:
+    """Node classifiers."""
+    return 0.9 if layout_of(keys) == "node" else 0.0
+
+
+def sniff_clusters(keys: frozenset[str]) -> float:
+    """Edge autoencoders."""
+    return 1.0 if layout_of(keys) == "zinc" else 0.0
+
+
 def _matrix(old: str, new: str, *, later_form: bool) -> tuple[Rule, Rule]:
     """A hypergraph convolution: our weight is (in, out), as in the published code."""
     weight = (

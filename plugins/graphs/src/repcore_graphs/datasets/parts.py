@@ -22,7 +22,7 @@ from repcore.errors import DataError
 from repcore.interfaces import DatasetReader, Sample
 from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import EdgeListConfig, NetworkConfig, PartsConfig, PyGConfig
-from repcore_graphs.datasets import edge_files, edge_list, networks, pyg
+from repcore_graphs.datasets import edge_files, edge_list, networks, pyg, pyg_paths
 from repcore_graphs.datasets.raw_graph import RawGraph
 
 Opener = Callable[[PartsConfig], DatasetReader]
@@ -35,7 +35,7 @@ READERS: Mapping[str, tuple[Callable[[Path], float], Opener]] = {
         networks.sniff,
         lambda config: networks.NetworkDataset(NetworkConfig(path=config.path, directed=config.directed)),
     ),
-    "pyg": (pyg.sniff, lambda config: pyg.PyGDataset(PyGConfig(path=config.path))),
+    "pyg": (pyg_paths.sniff, lambda config: pyg.PyGDataset(PyGConfig(path=config.path))),
 }
 
 

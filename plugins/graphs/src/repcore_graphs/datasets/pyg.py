@@ -23,7 +23,7 @@ from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_graphs.configs.data import PyGConfig
 from repcore_graphs.datasets.graph_targets import GraphTargets, label_of, read_targets
-from repcore_graphs.datasets.pyg_files import SETTINGS, find_files, load_graphs
+from repcore_graphs.datasets.pyg_files import load_graphs
 from repcore_graphs.datasets.pyg_graph import (
     edge_features,
     edges_of,
@@ -38,6 +38,7 @@ from repcore_graphs.datasets.pyg_graph import (
     weights_of,
     width_of,
 )
+from repcore_graphs.datasets.pyg_paths import SETTINGS, find_files
 from repcore_graphs.datasets.raw_graph import ONE_GRAPH, RawGraph, check_graph
 
 LEVEL_HINT = "dataset.level=graph or dataset.level=node (--read level=... with embed, probe and inspect)"
@@ -54,15 +55,6 @@ USED = {
     "val_mask",
     "test_mask",
 }
-
-
-def sniff(path: Path) -> float:
-    """0.6 for a folder with ``processed/data.pt``, 0.3 for any ``.pt`` file: it may hold weights instead."""
-    try:
-        files = next(iter(find_files(path).values()))
-    except (DataError, OSError):
-        return 0.0
-    return 0.6 if files[0].parent.name == "processed" else 0.3
 
 
 class PyGDataset:

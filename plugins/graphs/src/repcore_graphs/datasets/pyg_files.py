@@ -1,4 +1,4 @@
-"""Files of torch-geometric: which ones a path stands for, reading them without running code, the graphs inside.
+"""Files of torch-geometric: reading them without running code, and the graphs inside.
 
 Files are read with ``weights_only=True`` and torch-geometric's own data classes; anything else in a file is refused,
 since a pickle can run code.
@@ -21,9 +21,6 @@ from torch_geometric.data.separate import separate
 
 from repcore.errors import DataError
 
-SUFFIXES = (".pt", ".pth")
-SETTINGS = ("pre_filter.pt", "pre_transform.pt")  # torch-geometric's own notes beside the data
-PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 _ALLOWED = [Data, HeteroData, data_module.DataEdgeAttr, data_module.DataTensorAttr]
 _ALLOWED += [
     getattr(storage_module, name) for name in ("BaseStorage", "GlobalStorage", "NodeStorage", "EdgeStorage", "AttrType")
@@ -33,39 +30,6 @@ _NAMES = {f"{one.__module__}.{one.__qualname__}" for one in _ALLOWED} | {
     "__builtin__.set", "torch.Size",
     "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_sparse_tensor", "torch.serialization._get_layout",
 }  # fmt: skip
-
-
-def find_files(path: Path) -> dict[str, list[Path]]:
-    """The files that a path stands for, by part of a split (``""`` = none is declared), in order.
-
-    One file; a folder with ``data.pt``; with ``train.pt`` and others; or with one file a graph (``data_0.pt``, ...).
-
-    Raises:
-        DataError: none.
-    """
-    if path.is_file() and path.suffix in SUFFIXES:
-        return {"": [path]}
-    for folder in (path / "processed", path):
-        found = _in_folder(folder) if folder.is_dir() else []
-        whole = [file for file in found if file.stem in ("data", "dataset")]
-        if whole:
-            return {"": whole[:1]}
-        parts = {PARTS.get(file.stem.lower(), ""): [file] for file in found}
-        if "train" in parts and len(parts) == len(found) and "" not in parts:
-            return {part: parts[part] for part in dict.fromkeys(PARTS.values()) if part in parts}
-        if found:
-            return {"": found}
-    raise DataError(f"{path} holds no torch-geometric data", expected="a .pt file, or processed/data.pt in the folder")
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    found = [file for file in folder.iterdir() if file.suffix in SUFFIXES and file.name not in SETTINGS]
-    return sorted(found, key=_natural)
-
-
-def _natural(file: Path) -> list[tuple[int, str]]:
-    """``data_2.pt`` before ``data_10.pt``."""
-    return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", file.name)]
 
 
 def load_graphs(file: Path) -> list[Data]:

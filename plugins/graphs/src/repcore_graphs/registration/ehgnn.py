@@ -125,12 +125,13 @@ RECIPES = (
 )
 
 CONVERTERS = f"{ROOT}.checkpoints.convert"
+LAYOUTS = f"{ROOT}.checkpoints.ehgnn"  # told without torch-geometric
 CHECKPOINTS = (
     CheckpointSpec(
         name="ehgnn-graph",
         summary="Graph and molecule classifiers of the published code",
         target=f"{CONVERTERS}:convert_graph",
-        sniff=f"{CONVERTERS}:sniff_graph",
+        sniff=f"{LAYOUTS}:sniff_graph",
         encoder="ehgnn",
         options={"edge_ratio": (), "vocabulary": ()},
     ),
@@ -138,7 +139,7 @@ CHECKPOINTS = (
         name="ehgnn-node",
         summary="Node classifiers of the published code",
         target=f"{CONVERTERS}:convert_nodes",
-        sniff=f"{CONVERTERS}:sniff_nodes",
+        sniff=f"{LAYOUTS}:sniff_nodes",
         encoder="ehgnn-node",
         options={"edge_ratio": ()},
     ),
@@ -146,7 +147,7 @@ CHECKPOINTS = (
         name="ehgnn-clusters",
         summary="HyperCluster edge autoencoders of the published code",
         target=f"{CONVERTERS}:convert_clusters",
-        sniff=f"{CONVERTERS}:sniff_clusters",
+        sniff=f"{LAYOUTS}:sniff_clusters",
         encoder="hypercluster",
         options={"vocabulary": ()},
     ),

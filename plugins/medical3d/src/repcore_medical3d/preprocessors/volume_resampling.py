@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy import ndimage
 
 from repcore.errors import ConfigError
 from repcore_medical3d.formats.volumes import Box, Grid, Volume
@@ -107,6 +106,8 @@ def resample(volume: Volume, target: Grid, *, order: int = 1, fill: float = 0.0)
     if box is None:
         return np.full(target.shape, fill, np.float32)
     part = _read(volume, box, order)
+    from scipy import ndimage  # readers of this domain are asked about every path, and few of them resample
+
     if max(blur) > 0:
         part = ndimage.gaussian_filter(part, blur, mode="nearest")
     offset = matrix[:3, 3] - [side.start for side in box]
