@@ -3,9 +3,10 @@
 * processes: the same micro-batches in 1 process (``trainer.accumulate=2``) and in 2 (``ddp``, ``fsdp``; gloo), one
   thread each: largest difference of a loss and of a number of the checkpoint, items a second, efficiency (rate of two
   over twice that of one).
-* sharded: every recipe, and methods of the domain ``generic`` in one, in 1 process and in 2 with ``fsdp``: the same
-  differences with the recipe's optimiser and with ``sgd``, and, where those of the former exceed 1e-5, with Adam's
-  ``eps`` at 1e-4: gradients that are 0 but for rounding then make no whole steps.
+* sharded: every recipe, objectives of the domain ``generic`` in one, and its methods in a fine-tuning of what that has
+  learned, in 1 process and in 2 with ``fsdp``: the same differences with the recipe's optimiser and with ``sgd``,
+  and, where those of the former exceed 1e-5, with Adam's ``eps`` at 1e-4: gradients that are 0 but for rounding then
+  make no whole steps.
 * formats: ``trainer.precision=bf16-mixed`` and ``trainer.compile=true`` beside float32 without compiling, one process:
   items a second, and the largest difference of a loss, relative.
 * memory: ``trainer.activation_checkpointing`` at published sizes: bytes kept for the way back by one micro-batch (views
@@ -44,7 +45,19 @@ PROCESSES: dict[str, tuple[int, list[str]]] = {
     "fsdp": (2, ["trainer.strategy=fsdp"]),
 }
 IN_RECIPE = "molecules/selformer"
-GENERIC = ("simclr", "vicreg", "cmim", "masked-features", "matryoshka-2d")
+GENERIC = ("simclr", "vicreg", "cmim", "masked-features", "matryoshka-2d", "mlcd", "token-alignment")
+SECOND = {"objective=mlcd": "--init-from {}", "objective=token-alignment": "objective.teacher={}"}
+"""Objectives that begin with a model: how its folder is given."""
+METHODS: dict[str, list[str]] = {
+    "core-tuning": [],
+    "metrix": [],
+    "hydra": ["method.embedding=8", "method.gate_hidden=8"],
+    "shrinkmatch": ["--labels", "24"],
+    "sherl": [],
+    "stationary": ["method.slots=8"],
+    "experts": ["method.domain=site"],
+    "class-gaussian-contrast": [],
+}
 OPTIMISERS: dict[str, list[str]] = {"own": [], "sgd": ["optimiser.name=sgd"], "eps": ["optimiser.eps=1e-4"]}
 SHARDED = {"steps": 4, "batch": 4}  # few: differences grow with the steps
 ROUNDING = 1e-5
@@ -112,16 +125,24 @@ def due(options: argparse.Namespace, root: Path) -> Iterator[tuple[dict[str, Any
             yield key, make
 
 
-def trained(recipe: str, extra: Sequence[str], processes: int, options: argparse.Namespace, folder: Path) -> str:
-    """One run below a folder, unless it is there; how it ended, in words, empty if well."""
+def trained(
+    recipe: str,
+    extra: Sequence[str],
+    processes: int,
+    options: argparse.Namespace,
+    folder: Path,
+    begin: Sequence[str] = (),
+) -> str:
+    """One run below a folder, unless it is there; how it ended, in words, empty if well. ``begin``: the command and
+    what it takes, where that is not to train the recipe."""
     if (folder / "runs" / "r" / "model").is_dir():
         return ""
     folder.mkdir(parents=True)
     domain, name = recipe.split("/")
+    train = ["train", name, "--preset", "tiny", "data.validation_limit=8", "data.limit=256"]
     words = [
-        domain, "train", name, "--preset", "tiny", "--name", "r", "--device", "cpu", f"trainer.steps={options.steps}",
-        f"trainer.validate_every={options.steps}", "trainer.log_every=1", "data.validation_limit=8", "data.limit=256",
-        f"data.batch_size={options.batch}", *extra,
+        domain, *(begin or train), "--name", "r", "--device", "cpu", f"trainer.steps={options.steps}",
+        f"trainer.validate_every={options.steps}", "trainer.log_every=1", f"data.batch_size={options.batch}", *extra,
     ]  # fmt: skip
     codes = wait(attempt(Command([], lambda _: {}, "", processes=processes), words, folder), time.monotonic() + LONGEST)
     if codes is not None and not any(codes):
@@ -148,7 +169,7 @@ def parameters(folder: Path) -> dict[str, torch.Tensor]:
     """Of the last checkpoint, with buffers."""
     path = folder / "runs" / "r" / "checkpoints" / "last.ckpt"
     content = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    return {name: one.double() for name, one in content.items() if one.numel()}
+    return {name: one.double() for name, one in content.items() if isinstance(one, torch.Tensor) and one.numel()}
 
 
 def compare_processes(recipe: str, options: argparse.Namespace, root: Path) -> dict[str, Any]:
@@ -177,13 +198,23 @@ def sharded_cases(recipes: Sequence[str]) -> list[str]:
     if tuple(recipes) != RECIPES:
         return list(recipes)
     known = [one.full_name for one in registry.default().entries("recipe")]
-    return [*known, *(f"{IN_RECIPE} objective={name}" for name in GENERIC)]
+    objectives = [f"{IN_RECIPE} objective={name}" for name in GENERIC]
+    return [*known, *objectives, *(f"{IN_RECIPE} method={name}" for name in METHODS)]
 
 
 def compare_sharded(case: str, root: Path) -> dict[str, Any]:
     """One recipe or objective with whole and with shared parameters, by optimiser."""
     recipe, *objective = case.split(" ")
     few = argparse.Namespace(**SHARDED)
+    begin: list[str] = []
+    for what in list(objective):
+        if what in SECOND:
+            objective += SECOND[what].format(donor(root)).split(" ")
+        elif what.startswith("method="):
+            name = what.removeprefix("method=")
+            begin = ["finetune", donor(root), "--data", str(labelled_molecules(root)), "--label", "kind"]
+            begin += ["--method", name, "--no-plain"]
+            objective = METHODS[name]
     found: dict[str, Any] = {}
     for name, optimiser in OPTIMISERS.items():
         if name == "eps" and found["own"].get("loss_difference", 0.0) <= ROUNDING:
@@ -191,7 +222,7 @@ def compare_sharded(case: str, root: Path) -> dict[str, Any]:
         base = root / f"{case.replace('/', '-').replace(' ', '-')}-{name}"
         arms = {arm: PROCESSES[arm] for arm in ("one", "fsdp")}
         problems = [
-            trained(recipe, [*objective, *optimiser, *extra], count, few, base / arm)
+            trained(recipe, [*objective, *optimiser, *extra], count, few, base / arm, begin)
             for arm, (count, extra) in arms.items()
         ]
         found[name] = {"problem": "; ".join(filter(None, problems))} if any(problems) else differences(base, "fsdp")
@@ -242,6 +273,23 @@ def compare_memory(name: str, root: Path) -> dict[str, Any]:
             "kept_bytes": seen.kept_bytes, "seconds": round(seen.compute_seconds, 2), "parameters": seen.parameters,
         }  # fmt: skip
     return found
+
+
+def donor(root: Path) -> str:
+    """A model to begin with, trained once."""
+    problem = trained(IN_RECIPE, [], 1, argparse.Namespace(**SHARDED), root / "donor")
+    if problem:
+        raise SystemExit(f"the model to begin with: {problem}")
+    return str(root / "donor" / "runs" / "r" / "model")
+
+
+def labelled_molecules(root: Path) -> Path:
+    """60 chains that end in one of three atoms, the label, from three sites."""
+    path, draw = root / "labelled.csv", random.Random(0)
+    ends = {"alcohol": "O", "amine": "N", "chloride": "Cl"}
+    rows = [f"{'C' * draw.randint(2, 20)}{ends[kind]},{kind},{draw.choice('xyz')}" for kind in [*ends] * 20]
+    path.write_text("\n".join(["smiles,kind,site", *rows, ""]))
+    return path
 
 
 def long_molecules(root: Path) -> Path:

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from repcore.config import TrainerConfig
@@ -157,6 +159,21 @@ def test_a_run_with_shared_parameters_goes_on(tmp_path: Path) -> None:
             losses = [one["loss"] for one in read_lines(run / "metrics.jsonl")]
             assert losses == pytest.approx([one["loss"] for one in lines])
         shutil.rmtree(run / "model")
+
+
+def test_a_fine_tuning_with_shared_parameters_keeps_what_one_process_keeps(tmp_path: Path) -> None:
+    """It goes on after its steps: with the best weights, to predictions and a model, from random weights once more."""
+    repcore(tmp_path, "pairs", "train", "set-net", "--name", "donor", "--out", str(tmp_path), "trainer.steps=2")
+    common = ["--data", "pairs/blobs", "--label", "kind", "--out", str(tmp_path), "trainer.validate_every=2"]
+    common = [*common, "trainer.steps=4", "finetune.keep_start=never", "optimiser.name=sgd", "optimiser.lr=0.1"]
+    for name, how in (("one", ["trainer.accumulate=2"]), ("fsdp", ["trainer.strategy=fsdp", "trainer.devices=2"])):
+        repcore(tmp_path, "pairs", "finetune", str(tmp_path / "donor" / "model"), "--name", name, *common, *how)
+    expected, got = (load_file(tmp_path / name / "model" / "weights.safetensors") for name in ("one", "fsdp"))
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, atol=1e-5, rtol=1e-5, msg=lambda told, at=name: f"{at}: {told}")
+    rows = [pq.read_table(tmp_path / name / "predictions" / "test.parquet").to_pylist() for name in ("one", "fsdp")]
+    assert len(rows[0]) == len(rows[1]) > 0
 
 
 def test_what_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from repcore.errors import ConfigError, RunError
 from repcore.evaluation.dense_probing import calibrated
 from repcore.evaluation.probing import LabelledRows
 from repcore.interfaces import DatasetReader, ProbeSplit, Task
+from repcore.launching import is_first_process
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.assembly import RunParts, build
@@ -49,6 +50,7 @@ from repcore.training.recomputing import recompute_where_asked
 from repcore.training.run import execute
 from repcore.training.run_folder import RunFolder
 from repcore.training.same_run import carried, check_same_run
+from repcore.training.sharding import is_shared_out
 from repcore.training.state import RunResult
 from repcore.training.supervised import Supervised
 
@@ -128,8 +130,9 @@ def train_task(
     if finished is None:
         if not folder.last_checkpoint.is_file():
             started(parts)
-        folder.preprocessing.mkdir(exist_ok=True)
-        parts.preprocessor.save(folder.preprocessing)
+        if is_first_process():
+            folder.preprocessing.mkdir(exist_ok=True)
+            parts.preprocessor.save(folder.preprocessing)
         run = _finished(parts, folder, reporter) or execute(
             model.registry,
             parts,
@@ -141,6 +144,7 @@ def train_task(
         )
         if run.status != "finished":
             raise run.left(None)
+        parts = begin() if is_shared_out(parts.objective) else parts  # all processes go on with whole parameters
         kept = _load_best(parts, folder)
         figures, gain = validation_at(folder, kept), None
         if _may_keep_start(settings, folder, kept) and started(fresh := begin()):

@@ -18,8 +18,10 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,7 @@ from repcore.evaluation.metrics import Scores, primary_metric, score_predictions
 from repcore.evaluation.probing import LabelledRows, classes_shown
 from repcore.files import as_strict, read_parquet, written_whole
 from repcore.interfaces import DatasetReader, ProbeSplit
+from repcore.launching import is_first_process
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
 from repcore.training.answer_pictures import write_answer_pictures
@@ -284,8 +287,10 @@ class _Runner:
             return Scores({})
         pictures = pictures_of(self.settings.dataset.entry, predictor.target, predictor.values)
         keep = part.start == MODEL  # controls are scored only
-        scores = test_elements(predictor, self.rows, split.test, own.path, self.options, pictures.see, keep=keep)
-        pictures.write(own)
+        with _kept_by_first(own.path) as place:
+            scores = test_elements(predictor, self.rows, split.test, place, self.options, pictures.see, keep=keep)
+        if is_first_process():
+            pictures.write(own)
         return scores
 
     def _train(
@@ -353,6 +358,8 @@ class _Runner:
             facts=facts,
             members=[one.task for one in trained[1:]],
         )
+        if not is_first_process():
+            return
         first = trained[0]
         changes = changes_after(self.model, self.settings)
         run, kept = first.run, first.kept
@@ -365,8 +372,9 @@ class _Runner:
             return Scores({})
         target, truth = self.settings.target, self.truth[test]
         found = self._answers(trained, predictor, test)
-        write_predictions(own.path / "predictions" / "test.parquet", predictor, found)
-        if drawn:
+        if is_first_process():
+            write_predictions(own.path / "predictions" / "test.parquet", predictor, found)
+        if drawn and is_first_process():
             answers = (target, predictor.facts, found.outputs, truth)
             missing = write_answer_pictures(own, self.settings.dataset.entry, self.rows.reader, test, answers)
             if missing:
@@ -377,6 +385,13 @@ class _Runner:
         if not good.all():
             scores.notes = (*scores.notes, f"{int((~good).sum())} test rows have no prediction")
         return scores
+
+
+@contextmanager
+def _kept_by_first(folder: Path) -> Iterator[Path]:
+    """Where scoring writes: into the folder in the first process of a run; what others write is not kept."""
+    with TemporaryDirectory() as apart:
+        yield folder if is_first_process() else Path(apart)
 
 
 def write_predictions(path: Path, predictor: Predictor, found: PredictedRows) -> None:
@@ -425,7 +440,7 @@ def _write_out_of_fold(outcome: FinetuneOutcome, target: TargetSpec, folder: Run
     import pyarrow.parquet as pq
 
     folds = [one for one in outcome.results if "fold-" in one.part.name]
-    if not folds:
+    if not folds or not is_first_process():
         return
     tables = []
     for one in folds:

@@ -251,7 +251,8 @@ def _execute(
         with stopping.going_on_with(lambda: way_on(parts, folder) if export else None, lambda: kept_of(folder)):
             _fit(state, loader, checkpoint, resume_command(parts, folder), parts.resolved.data.workers if export else 0)
             seconds = time.perf_counter() - started
-            made_whole(parts)
+            if export:  # a fine-tuning builds its own again
+                made_whole(parts)
             if export and state.is_writer and not state.stop_reason:
                 _export(registry, parts, folder, reporter, state, batches)
     if state.stop_signal == signal.SIGUSR1 and parts.resolved.trainer.on_preempt == "requeue" and state.is_writer:

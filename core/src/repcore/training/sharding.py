@@ -179,6 +179,11 @@ def gathered(objective: nn.Module) -> None:
         objective.unshard()
 
 
+def is_shared_out(objective: nn.Module) -> bool:
+    """Whether each process holds a part of the parameters only."""
+    return isinstance(objective, FSDPModule)
+
+
 def whole_state(objective: nn.Module) -> Mapping[str, Any] | None:
     """Whole parameters and buffers of a shared objective, in the first process (empty in others); asked for by all
     together. None where it is not shared."""
