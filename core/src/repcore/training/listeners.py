@@ -10,6 +10,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -271,7 +272,7 @@ class Validation:
     """Validation loss and representation diagnostics before the first step, every so often, and at the end.
 
     Args:
-        batches: makes the iterable of validation batches; None = no validation split.
+        batches: gives the validation batches, asked once; None = no validation split.
         diagnose: features of held-out items -> figures and a verdict line; None = switched off.
     """
 
@@ -282,7 +283,8 @@ class Validation:
         diagnose: Callable[[RunState], tuple[dict[str, Any], str]] | None,
         writer: MetricsWriter,
     ) -> None:
-        self.every, self.batches, self.diagnose, self.writer = every, batches, diagnose, writer
+        self.every, self.diagnose, self.writer = every, diagnose, writer
+        self.batches = None if batches is None else cache(batches)
 
     def start(self, state: RunState) -> None:
         if state.step == 0:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from repcore.data.batching import TrainingCollator, TrainingItems
+from repcore.data.batching import LoadedBatch, TrainingCollator, TrainingItems
 from repcore.data.seeds import mix
 from repcore.data.stream import EndlessBatches, ItemKey
 from repcore.data.workers import WorkerLoader
+from repcore.embedding.windows import size_of
 from repcore.interfaces import Progress
 from repcore.specs import TargetSpec
+
+HELD_BYTES = 256 * 2**20  # of validation batches that are kept from one validation to the next
 
 
 class StreamLoader(WorkerLoader):
@@ -55,9 +59,45 @@ class FixedBatches:
     def __len__(self) -> int:
         return len(self.batches)
 
+    def after(self, count: int) -> FixedBatches:
+        """Without the first ``count`` batches."""
+        rest = copy.copy(self)
+        rest.batches, rest.numbers = self.batches[count:], self.numbers[count:]
+        return rest
+
     def __iter__(self) -> Iterator[list[ItemKey]]:
         for batch in self.batches:
             yield [ItemKey(int(row), mix(self.seed, "validation", int(row)), self.progress) for row in batch]
+
+
+class HeldBatches:
+    """Fixed batches that are read and prepared once, and kept as far as they fit: they are alike at every validation.
+
+    What is given out is a copy, so that nobody changes what the next validation sees.
+
+    Args:
+        fixed: all of them.
+        load: a loader over some of them.
+        most_bytes: kept at most; the batches after these are made anew each time.
+    """
+
+    def __init__(
+        self, fixed: FixedBatches, load: Callable[[FixedBatches], StreamLoader], most_bytes: int = HELD_BYTES
+    ) -> None:
+        self.numbers = fixed.numbers
+        self._fixed, self._load, self._room = fixed, load, most_bytes
+        self._held: list[LoadedBatch] = []
+
+    def __iter__(self) -> Iterator[LoadedBatch]:
+        yield from (copy.deepcopy(one) for one in self._held)
+        rest = self._fixed.after(len(self._held))
+        for loaded in self._load(rest) if len(rest) else ():
+            self._room -= size_of(loaded.batch)
+            if self._room < 0:  # and stays below: what is kept are the first ones, without a gap
+                yield loaded
+                continue
+            self._held.append(loaded)
+            yield copy.deepcopy(loaded)
 
 
 def build_loader(

@@ -347,7 +347,7 @@ class ObjectiveModule(pl.LightningModule):
         nothing was measured, and there is no ``loss`` either.
 
         Args:
-            batches: loader over :class:`repcore.training.loaders.FixedBatches`.
+            batches: of :class:`repcore.training.loaders.HeldBatches`.
         """
         was_training = self.objective.training
         self.objective.eval()
@@ -356,7 +356,7 @@ class ObjectiveModule(pl.LightningModule):
         weights: dict[str, float] = {}
         factors: dict[str, float] = {}
         try:
-            for number, loaded in zip(batches.batch_sampler.numbers, batches, strict=True):
+            for number, loaded in zip(batches.numbers, batches, strict=True):
                 batch = loaded.batch.to(self.device)
                 generator = torch.Generator(device=self.device)
                 generator.manual_seed(mix(self.seed, "validation-draw", number))

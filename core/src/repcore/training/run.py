@@ -7,6 +7,7 @@ import dataclasses
 import signal
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from repcore.training.listeners import (
     StepEvents,
     Validation,
 )
-from repcore.training.loaders import FixedBatches, build_loader
+from repcore.training.loaders import FixedBatches, HeldBatches, build_loader
 from repcore.training.loggers import Trackers, check_loggers
 from repcore.training.module import ObjectiveModule
 from repcore.training.movement import Movement
@@ -339,7 +340,7 @@ def _trainer_and_state(
     movement = Movement(speaks=len(parts.validation) < 2)
     validation = Validation(
         every,
-        (lambda: _validation_loader(parts, holder[0].trainer)) if len(parts.validation) else None,
+        (lambda: _validation_batches(parts, holder[0].trainer)) if len(parts.validation) else None,
         held_out_diagnosis(parts, movement, steps) if len(parts.validation) > 1 else None,
         writer,
     )
@@ -387,7 +388,7 @@ def _training_loader(parts: RunParts, trainer: pl.Trainer, start: int, steps: in
     )
 
 
-def _validation_loader(parts: RunParts, trainer: pl.Trainer) -> Any:
+def _validation_batches(parts: RunParts, trainer: pl.Trainer) -> HeldBatches:
     resolved = parts.resolved
     share = len(parts.validation) >= trainer.world_size * resolved.data.batch_size  # else every process looks at all
     batches = FixedBatches(
@@ -398,14 +399,15 @@ def _validation_loader(parts: RunParts, trainer: pl.Trainer) -> Any:
         world=trainer.world_size if share else 1,
         rank=trainer.global_rank if share else 0,
     )
-    return build_loader(
+    load = partial(
+        build_loader,
         parts.items(parts.validation),
-        batches,
-        parts.reader.targets,
+        targets=parts.reader.targets,
         domain=resolved.domain,
         workers=0,
         pin_memory=False,
     )
+    return HeldBatches(batches, load)
 
 
 def _same(
