@@ -21,11 +21,12 @@ from repcore.data.seeds import generator
 from repcore.data.stream import EndlessBatches, StreamOrder
 from repcore.diagnostics.metrics import diagnose
 from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared
-from repcore.embedding.windows import prepared_windows
+from repcore.embedding.windows import prepared_windows, size_of
 from repcore.errors import RepcoreError, RunError
 from repcore.interfaces import Batch, Progress
 from repcore.memory import is_out_of_memory
 from repcore.training.assembly import RunParts
+from repcore.training.loaders import HELD_BYTES
 from repcore.training.objective_rules import exported_encoder
 from repcore.training.plan import MOST_VALIDATIONS, diagnosed_rows, validations
 
@@ -112,6 +113,7 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
         step_seconds=step_seconds,
         training_seconds=step_seconds * steps + checkpoints,
         validation_seconds=times * (held * look.loss + diagnosed * look.vector + look.figures)
+        + look.makings(held, times) * held * look.making
         + diagnosed * look.reading,
         report_seconds=look.page + drawn * (look.reading + look.vector + look.raw + look.map) + look.pictures(drawn),
         parameters=parameters,
@@ -124,9 +126,11 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Seconds a row: its loss without gradients, reading and preparing it whole, its vector, its raw features, its
-    place on the maps, its picture; seconds of one diagnosis, and of what a page takes however few its rows are."""
+    """Seconds a row: making it part of a batch, its loss without gradients, reading and preparing it whole, its vector,
+    its raw features, its place on the maps, its picture; seconds of one diagnosis, and of what a page takes however few
+    its rows are; bytes of a row of a batch."""
 
+    making: float
     loss: float
     reading: float
     vector: float
@@ -135,6 +139,11 @@ class _Look:
     picture: float
     figures: float
     page: float
+    size: float
+
+    def makings(self, rows: int, validations: int) -> int:
+        """How often validation batches are made: once if they are kept."""
+        return 1 if rows * self.size <= HELD_BYTES else validations
 
     def pictures(self, rows: int) -> float:
         """Pictures of so many rows, of which the report draws no more when its time for them is over."""
@@ -155,11 +164,14 @@ def _look(
     rows = (twin.validation if len(twin.validation) else twin.train)[: resolved.data.batch_size]
     options = InferenceOptions(batch_size=resolved.data.batch_size, device=device)
     held: list[PreparedRow] = []
+    few = keys[: len(twin.validation) or None]  # a batch of two rows takes more than two rows of a large one
+    made: list[Batch] = []
     twin.objective.eval()
     try:
         encoder = exported_encoder(twin.objective).eval()
+        making = _timed(lambda: made.append(collate([items[key] for key in few]).batch))
         with torch.no_grad():
-            loss = _timed(lambda: _validate(twin, collate([items[key] for key in keys]).batch, device, at))
+            loss = _timed(lambda: _validate(twin, made[0], device, at))
         reading = _timed(lambda: held.extend(next(prepared_windows(twin.reader, twin.preprocessor, rows), [])))
         usable = [one for one in held if one.items]
         vector = _timed(lambda: embed_prepared(encoder, twin.preprocessor, usable, options, domain=resolved.domain))
@@ -169,12 +181,12 @@ def _look(
         draw = generator(0, "forecast")
         figures = _timed(lambda: diagnose(draw.normal(size=(diagnosed, width)), generator=draw)) if diagnosed else 0.0
     except Exception:
-        return _Look(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, PAGE_SECONDS)
+        return _Look(*(0.0,) * 8, PAGE_SECONDS, 0.0)
     pace = _pace()
     maps = 1 + bool(resolved.preprocessor.entry.spec.baselines)
     return _Look(
-        loss / max(1, len(keys)), reading / max(1, len(held)), vector / max(1, len(usable)), raw,
-        pace * maps * MAP_SECONDS, picture, figures, pace * PAGE_SECONDS,
+        making / max(1, len(few)), loss / max(1, len(few)), reading / max(1, len(held)), vector / max(1, len(usable)),
+        raw, pace * maps * MAP_SECONDS, picture, figures, pace * PAGE_SECONDS, size_of(made[0]) / max(1, len(few)),
     )  # fmt: skip
 
 
