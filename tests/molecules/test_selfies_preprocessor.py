@@ -236,6 +236,19 @@ def test_splits_of_the_data_become_places_of_distinct_molecules(tmp_path: Path, 
     assert found.splits == {"train": [0, 1], "test": [2]}  # ethanol is in train only: nothing leaks
 
 
+def test_prepared_molecules_keep_their_groups(tmp_path: Path, write_table: WriteTable) -> None:
+    """Held-out rows are whole groups: of a molecule of several groups the one of its first row."""
+    write_table("t.csv", {"smiles": ["CCO", "CCN", "CCO", "CCCl"], "batch": ["a", "b", "c", ""]})
+    reader = MoleculeTable(MoleculeTableConfig(path=str(tmp_path / "t.csv"), group="batch"))
+    found = run_preparation(SelfiesPreprocessor(SelfiesConfig()).preparation(0), reader, lambda done, total: None)
+    assert isinstance(found, PreparedMolecules)
+    assert found.groups == ["a", "b", None]
+    bare = MoleculeTable(MoleculeTableConfig(path=str(tmp_path / "t.csv"), labels=()))
+    other = run_preparation(SelfiesPreprocessor(SelfiesConfig()).preparation(0), bare, lambda done, total: None)
+    assert isinstance(other, PreparedMolecules)
+    assert other.groups == (None if bare.groups is None else [bare.groups[row] for row in other.source_rows])
+
+
 @pytest.mark.parametrize("deduplicate", [True, False])
 @pytest.mark.parametrize(("rows", "workers"), [(1, 0), (3, 0), (4, 2)])
 def test_blocks_of_any_size_give_the_same_files(

@@ -283,6 +283,8 @@ def test_preparation_gives_the_same_items(tmp_path: Path, monkeypatch: pytest.Mo
         fresh, kept = preprocessor.prepare(reader[row])[0].values, preprocessor.prepare(opened[row])[0].values
         assert all(np.array_equal(fresh[name], kept[name]) for name in fresh if name != "labels")
     assert preparation.key != ScenePreparation(dataclasses.replace(COARSE, merge_constant=0.1)).key
+    reader.groups = ["first floor"] * len(reader)  # type: ignore[attr-defined]
+    assert preparation.open(reader, folder).groups == ["first floor"] * len(reader)
 
 
 def test_views_share_regions_and_point_back() -> None:

@@ -195,7 +195,7 @@ class Prepares(Protocol):
         ...
 
     def open(self, reader: DatasetReader, folder: Path) -> DatasetReader:
-        """A reader over the prepared result, memory-mapped."""
+        """A reader over the prepared result, memory-mapped, with the ``splits`` and ``groups`` of the data set."""
         ...
 
 

@@ -261,6 +261,12 @@ class PreparedMolecules:
             for name, rows in self._reader.splits.items()
         }
 
+    @property
+    def groups(self) -> Sequence[str | None] | None:
+        """Leakage key of the row that each molecule was first found in; None where the data set has none."""
+        own = getattr(self._reader, "groups", None)
+        return None if own is None else [own[row] for row in self.source_rows.tolist()]
+
     def __len__(self) -> int:
         return len(self.source_rows)
 

@@ -84,6 +84,12 @@ class PreparedScenes:
     def splits(self) -> Mapping[str, Sequence[int]]:
         return self.reader.splits
 
+    @property
+    def groups(self) -> Sequence[str | None] | None:
+        """Leakage key of each row; None where the data set has none."""
+        found: Sequence[str | None] | None = getattr(self.reader, "groups", None)
+        return found
+
     def __len__(self) -> int:
         return len(self.reader)
 
