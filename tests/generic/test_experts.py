@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from repcore_generic.configs.experts import ExpertsConfig
@@ -18,7 +21,7 @@ from torch import Tensor, nn
 
 import repcore
 from repcore.cli.main import run
-from repcore.embedding.columns import column_doubts, tell
+from repcore.embedding.columns import column_doubts, read_beside, tell
 from repcore.errors import ConfigError, DataError, RunError
 from repcore.evaluation.tasks.configs import ClassificationConfig
 from repcore.evaluation.tasks.item import ClassificationTask
@@ -131,19 +134,47 @@ def test_domains_are_known_by_name() -> None:
         strict(batch([0, 1]))
 
 
+class Rows(list[Any]):
+    """A reader of one column of cells."""
+
+    def __init__(self, cells: Sequence[Any], *targets: TargetSpec) -> None:
+        super().__init__(cells)
+        self.targets = targets
+
+    def values(self, name: str) -> list[Any]:
+        assert name == "site"
+        return list(self)
+
+
 def test_what_the_data_lack_of_domains_is_said() -> None:
+    def doubts(encoder: torch.nn.Module, *targets: TargetSpec, cells: Sequence[Any] = ("x", "y")) -> list[str]:
+        return column_doubts([encoder, Tokens()], Rows(cells, *targets))  # type: ignore[arg-type]
+
     changed = with_experts(CONFIG, Tokens())
     assert isinstance(changed, WithExperts)
-    assert column_doubts([changed, Tokens()], [SITE]) == []
-    assert column_doubts([changed], []) == [
+    assert doubts(changed, SITE) == []
+    assert doubts(changed) == [
         "the data have no column 'site' with the domains x, y, z: every row is taken through the mean of all experts"
     ]
+    (empty,) = doubts(changed, SITE, cells=["x", None, "", float("nan")])
+    assert empty == "column 'site' is empty in 3 rows: they are taken through the mean of all experts"
     other = TargetSpec("site", "class", names=("z", "new"))
-    assert "not for new: such rows are taken through the mean" in " ".join(column_doubts([changed], [other]))
+    assert "not for new: such rows are taken through the mean" in " ".join(doubts(changed, other))
+    assert read_beside([changed, Tokens()]) == ["site"]
     changed.choose("y")
-    assert column_doubts([changed], [other]) == []
+    assert doubts(changed, other) == []
+    assert read_beside([changed]) == []
     strict = with_experts(ExpertsConfig(domain="site", domains=SITE.names, unknown="error"), Tokens())
-    assert "such rows are refused" in " ".join(column_doubts([strict], [other]))
+    assert "such rows are refused" in " ".join(doubts(strict, other))
+
+
+def test_experts_of_another_column_are_refused() -> None:
+    sites, kinds = TargetSpec("site", "class", names=("1", "2")), TargetSpec("kind", "class", names=("1", "2"))
+    label = TargetSpec("y", "class", names=("no", "yes"))
+    first = ExpertsConfig(domain="site").completed(label, None, [sites, label])
+    assert ExpertsConfig(domain="site").completed(label, first, [sites, label]).domains == ("1", "2")
+    with pytest.raises(ConfigError, match="experts of the column 'site', not of 'kind'"):
+        ExpertsConfig(domain="kind").completed(label, first, [sites, kinds, label])
 
 
 def test_new_domains_start_as_the_mean_of_the_others() -> None:
@@ -287,6 +318,47 @@ def test_a_molecule_model_with_two_assays(
     assert answered == predicted("unlabelled.csv")
     Path("bare.csv").write_text("\n".join(["smiles", *(row.split(",")[0] for row in rows)]))
     assert answered != predicted("bare.csv")
+
+
+def test_experts_stay_in_use_when_a_model_is_tuned_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the plain loss, from the command and from Python: test rows are answered as `predict` answers them."""
+    monkeypatch.chdir(tmp_path)
+    words = ["molecules", "train", "selformer", "--name", "r", "--device", "cpu", "trainer.steps=1", "data.limit=40"]
+    words += ["encoder.hidden_width=16", "encoder.feed_forward_width=32", "encoder.layers=2", "data.batch_size=4"]
+    assert run(words) == 0
+    rows = [f"{'C' * (row + 1)}O,{'yn'[row % 2]},{'ab'[row // 2 % 2]}" for row in range(40)]
+    Path("d.csv").write_text("\n".join(["smiles,y,site", *rows]) + "\n")
+    settings = {"trainer__steps": 4, "data__batch_size": 8, "optimiser__lr": 0.05, "finetune__keep_start": "never"}
+    first = repcore.finetune(
+        "runs/r", "d.csv", label="y", method="experts", method__domain="site", plain=False, twin=False, name="ex",
+        **settings,
+    )  # fmt: skip
+    assert json.loads(Path("runs/ex/finetune.json").read_text())["method"] == "generic/experts"
+    again = ["molecules", "finetune", "runs/ex", "--label", "y", "--no-twin", "finetune.keep_start=never"]
+    again += ["trainer.steps=4", "data.batch_size=8", "optimiser.lr=0.05", "--data"]
+    assert run([*again, "d.csv", "--name", "two"]) == 0
+    repcore.finetune(first, "d.csv", label="y", twin=False, name="three", **settings)
+    for name in ("two", "three"):
+        held = pq.read_table(f"runs/{name}/predictions/test.parquet").to_pylist()
+        ids, own = answered(f"runs/{name}", "d.csv")
+        _, mean = answered(f"runs/{name}", [row.split(",")[0] for row in rows])
+        gaps = [[abs(one["p:n"] - other[ids.index(one["id"])]) for one in held] for other in (own, mean)]
+        assert max(gaps[0]) < 1e-5 < max(gaps[1]), name
+    Path("bare.csv").write_text("\n".join(["smiles,y", *(row.rpartition(",")[0] for row in rows)]) + "\n")
+    capsys.readouterr()
+    assert run([*again, "bare.csv", "--name", "four"]) == 0
+    assert "no column 'site'" in capsys.readouterr().err
+    assert run(["export", "runs/two", "-o", "all.pt2", "--data", "d.csv"]) == 2
+    assert "'site' beside its input" in capsys.readouterr().err
+    assert not Path("all.pt2").exists()
+
+
+def answered(model: str, data: Any) -> tuple[list[str], list[float]]:
+    """Ids and probabilities of a class."""
+    found = repcore.load(model).predict(data)
+    return list(map(str, found.ids)), list(map(float, found.columns["p:n"]))
 
 
 def predicted(data: str) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repcore.api.given_data import as_overrides, given_data, opened_model, reporter_for
+from repcore.api.given_data import GivenData, as_overrides, given_data, opened_model, reporter_for
 from repcore.api.runs import Run
 from repcore.arguments import checked
 from repcore.data.copies import copies_across
@@ -18,6 +19,7 @@ from repcore.data.memory import MEMORY
 from repcore.devices import torch_device
 from repcore.embedding.inference import InferenceOptions
 from repcore.embedding.model import Model
+from repcore.embedding.opening import with_columns
 from repcore.embedding.results import pandas_module
 from repcore.errors import ConfigError, DataError, RepcoreError
 from repcore.evaluation.copied_rows import labelled_rows, with_copies
@@ -40,6 +42,7 @@ from repcore.training.finetune_request import (
     settings_for_rows,
     tell_rows,
 )
+from repcore.training.methods import further_columns, method_columns
 from repcore.training.run_folder import RunFolder, run_name
 
 if TYPE_CHECKING:
@@ -55,6 +58,8 @@ def finetune(
     *,
     label: str | None = None,
     task: str | None = None,
+    method: str | None = None,
+    plain: bool = True,
     reader: str | None = None,
     id_column: str | None = None,
     read: Mapping[str, Any] | None = None,
@@ -81,6 +86,9 @@ def finetune(
         data: a table with a label column, (input, label) pairs, samples with targets, or a path.
         label: which label; the only one if None.
         task: registered task; by the kind of label if None.
+        method: how to learn from labels (``core-tuning``), with settings such as ``method__domain="site"``; the task's
+            plain loss if None.
+        plain: with a method, also train with the plain loss.
         id_column / read: column of a table that names its rows, and further settings of the reader.
         split / group / folds / labels / seeds / ensemble / twin: as the options of the command.
         report: write ``report.html``.
@@ -94,27 +102,40 @@ def finetune(
             was loaded: save it first. RepcoreError: wrong settings.
     """
     opened, teller, where = opened_model(model).unchanged(), reporter_for(progress), torch_device(device, "device")
-    given = given_data(
-        opened.registry, data, domain=opened.domain, preprocessor=opened.folder.preprocessor_name, reader=reader,
-        labels=(label,) if label and not group else (), options=reading(id_column, read), fitted=opened.preprocessor,
-    )  # fmt: skip
-    dataset, source = given.opened(opened.registry, opened.domain)
+
+    def opened_with(names: Sequence[str]) -> tuple[GivenData, Any, DatasetReader]:
+        found = given_data(
+            opened.registry, data, domain=opened.domain, preprocessor=opened.folder.preprocessor_name, reader=reader,
+            labels=tuple(names), options=reading(id_column, read), fitted=opened.preprocessor,
+        )  # fmt: skip
+        return found, *found.opened(opened.registry, opened.domain)
+
+    wanted_labels = [label] if label and not group else []
+    given, dataset, source = with_columns(opened.encoder, wanted_labels, opened_with)
     target = with_ignored(_one_target(source, label), ignore)
-    rows = labelled_rows(opened, source, target, group, together=keep_copies_together)
-    settings = finetune_settings(opened, target, dataset, task, as_overrides(overrides))
+    asked = task, as_overrides(overrides), method
+    settings = finetune_settings(opened, target, dataset, *asked)
+    if set(columns := method_columns(settings.method)) - {one.name for one in source.targets}:
+        given, dataset, source = with_columns(opened.encoder, [target.name, *columns], opened_with)
+        settings = dataclasses.replace(settings, dataset=dataset)
+    rows = labelled_rows(
+        opened, source, target, group, together=keep_copies_together,
+        further=further_columns(opened.encoder, settings.method, source.targets),
+    )  # fmt: skip
     tell_rows(rows, target, source, teller, settings)
     request = {
-        "model": opened.folder.lasting_name, "label": target.name, "task": task, "split": split, "group": group,
+        "model": opened.folder.lasting_name, "label": target.name, "task": task, "method": method, "plain": plain,
+        "split": split, "group": group,
         "folds": folds, "labels": None if labels is None else str(labels), "seeds": seeds, "ensemble": ensemble,
         "twin": twin, "keep_copies_together": keep_copies_together, "overrides": as_overrides(overrides),
         "data": MEMORY if given.reader is not None else str(given.settings.get("path", given.settings["name"])),
         "data_fingerprint": source.fingerprint,
     }  # fmt: skip
     plan = request_plan(opened, rows, target, request)
-    settings = settings_for_rows(settings, opened, rows, plan, task, as_overrides(overrides))
+    settings = settings_for_rows(settings, opened, rows, plan, *asked)
     if leak := copies_across(plan, rows.copies, rows.ids):
         teller.warn(leak)
-    wanted = FinetuneRequest(list(range(seeds)), ensemble, twin)
+    wanted = FinetuneRequest(list(range(seeds)), ensemble, twin, bool(method) and plain)
     check_start(opened, settings, rows, plan, wanted, teller)
     learn = partial(run_plan, opened, settings, rows, plan, wanted, reporter=teller, device=where)
     return _recorded(learn, _run_folder(Path(out), opened.domain, target, name), request, where, report)

@@ -105,7 +105,7 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
     with named_guard(writer_class, "opening the output", passing=(OSError,)):
         writer = writer_class(output, header)
     report_account(reader, reporter)
-    for words in column_doubts([model.encoder], reader.targets):
+    for words in column_doubts([model.encoder], reader):
         reporter.warn(words)
     profile, before = Profile(), writer.inputs_done
     reasons, width = _run(model, reader, inference, writer, reporter)

@@ -159,6 +159,7 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     from repcore.training.finetune_checks import check_start
     from repcore.training.finetune_plan import FinetuneRequest, record_of, run_plan
     from repcore.training.finetune_request import finetune_settings, request_plan, settings_for_rows, tell_rows
+    from repcore.training.methods import further_columns, method_columns
     from repcore.training.way_on import making_room
 
     device = torch_device(given["device"])
@@ -176,13 +177,12 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
     targets[0] = with_ignored(targets[0], request["ignore"])
     asked = request["task"], tuple(request["overrides"]), request.get("method")
     settings = finetune_settings(opened, targets[0], dataset, *asked)
-    columns = getattr(settings.method.config, "columns", ()) if settings.method else ()
-    if set(columns) - {one.name for one in reader.targets}:
+    if set(columns := method_columns(settings.method)) - {one.name for one in reader.targets}:
         dataset, reader = _open(opened, request, columns)
         settings = replace(settings, dataset=dataset)
     rows = labelled_rows(
         opened, reader, targets[0], request.get("group"), together=bool(request.get("keep_copies_together")),
-        further=tuple(one for one in reader.targets if one.name in columns),
+        further=further_columns(opened.encoder, settings.method, reader.targets),
     )  # fmt: skip
     reporter = ConsoleReporter()
     tell_rows(rows, targets[0], reader, reporter, settings)
@@ -229,15 +229,17 @@ def _storable(request: dict[str, Any]) -> dict[str, Any]:
 
 def _open(model: Model, given: dict[str, Any], further: Sequence[str] = ()) -> tuple[Any, Any]:
     """Data set and reader; ``further`` columns are wanted as labels, too."""
-    from repcore.data.readers import open_data
+    from repcore.embedding.opening import open_part_for
 
-    return open_data(
+    return open_part_for(
+        model.encoder,
         model.registry,
         given["data"],
         domain=model.domain,
         reader=given["reader"],
         options=reader_options(given),
-        preferences={"labels": [given["label"], *further]} if given["label"] and not given.get("group") else {},
+        labels=[given["label"], *further] if given["label"] and not given.get("group") else [],
+        label_kind="",
         preprocessor=model.folder.preprocessor_name,
     )
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from repcore.embedding.columns import read_beside
 from repcore.embedding.pooling import pool
 from repcore.embedding.prediction import Predictor
 from repcore.embedding.program_inputs import ProgramInputs
@@ -73,7 +74,8 @@ class Program(nn.Module):
         task: whether the answers of the model's task are exported instead of vectors.
 
     Raises:
-        CheckpointError: the model has no task. RunError: the task is about elements, not items.
+        CheckpointError: the model has no task. RunError: the task is about elements, not items. ConfigError: it reads
+            labels of the data beside its input.
     """
 
     def __init__(self, model: Model, inputs: ProgramInputs, pooling: str | None, task: bool) -> None:
@@ -87,6 +89,11 @@ class Program(nn.Module):
                 hint="--part encoder, or repcore predict",
             )
         self.networks = nn.ModuleList([model.encoder] if self.predictor is None else self.predictor.tasks)
+        if columns := read_beside(self.networks):
+            raise ConfigError(
+                f"the network reads {', '.join(map(repr, columns))} beside its input, which a program does not get",
+                hint="repcore predict or embed; repcore.load(...) in Python",
+            )
         self.eval()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

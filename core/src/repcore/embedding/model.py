@@ -32,6 +32,7 @@ from repcore.data.readers import open_part
 from repcore.data.selection import selected
 from repcore.devices import torch_device, torch_dtype
 from repcore.embedding.answers import answer_columns
+from repcore.embedding.columns import column_doubts
 from repcore.embedding.conformal import check_coverage
 from repcore.embedding.dense import (
     NothingUsableError,
@@ -161,6 +162,8 @@ class Model:
         if coverage is not None:
             check_coverage(predictor.facts.get("conformal", ()), coverage)
         opened = self.reader(data, reader=reader, options=reading(id_column, read))
+        for words in predictor.doubts(opened):
+            log.warning("%s", words)
         with counting("predicting", len(opened), progress) as add:
             parts = []
             for part in predictor.windows(opened, chosen):
@@ -277,6 +280,8 @@ class Model:
         given: dict[str, Any] = {"pooling": pool, "level": level, "layer": layer, "normalise": normalise}
         chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
         opened = self.reader(data, reader=reader, options=reading(id_column, read))
+        for words in column_doubts([self.encoder], opened):
+            log.warning("%s", words)
         width = partial(vector_width, self, chosen)
         parts = []
         with counting("embedding", len(opened), progress) as add:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
+from repcore.config.resolve import ResolvedPart
 from repcore.data.expected_labels import expecting
 from repcore.data.readers import open_data
 from repcore.embedding.columns import expected_columns
@@ -15,8 +16,15 @@ from repcore.errors import ConfigError, DataError
 from repcore.interfaces import DatasetReader
 from repcore.registry import Registry
 
+T = TypeVar("T")
 
-def open_for(
+
+def open_for(*given: Any, **further: Any) -> DatasetReader:
+    """The reader of :func:`open_part_for`."""
+    return open_part_for(*given, **further)[1]
+
+
+def open_part_for(
     encoder: nn.Module,
     registry: Registry,
     path: str,
@@ -28,8 +36,8 @@ def open_for(
     labels: Sequence[str],
     label_kind: str,
     further: Mapping[str, Any] | None = None,
-) -> DatasetReader:
-    """The data at a path or of a name.
+) -> tuple[ResolvedPart, DatasetReader]:
+    """The data at a path or of a name: the reader with its settings, and the open reader.
 
     Args:
         labels: columns that are wanted as labels; others are then not read, but for those that the encoder reads.
@@ -40,7 +48,7 @@ def open_for(
         DataError: there is nothing, or no such label.
     """
 
-    def opened(names: Sequence[str]) -> DatasetReader:
+    def opened(names: Sequence[str]) -> tuple[ResolvedPart, DatasetReader]:
         wanted = {**(further or {}), **({"labels": list(names)} if names else {})}
         return open_data(
             registry,
@@ -50,8 +58,18 @@ def open_for(
             options=options,
             preferences={**wanted, "label_kind": label_kind} if label_kind else wanted,
             preprocessor=preprocessor,
-        )[1]
+        )
 
+    return with_columns(encoder, labels, opened)
+
+
+def with_columns(encoder: nn.Module, labels: Sequence[str], opened: Callable[[Sequence[str]], T]) -> T:
+    """What opening data gives, with the labels that the encoder reads beside those that are wanted by name.
+
+    Args:
+        labels: wanted by name, all that is read then; none = whatever the data has.
+        opened: opens the data with labels by name.
+    """
     beside = [one for one in getattr(encoder, "columns", ()) if one not in labels]
     with expecting(*expected_columns(encoder)):
         if labels and beside:

@@ -110,7 +110,7 @@ class Predictor:
 
     def doubts(self, reader: DatasetReader) -> list[str]:
         """What the data lack of the labels that the networks read."""
-        return column_doubts(self._encoders(), reader.targets)
+        return column_doubts(self._encoders(), reader)
 
     def _encoders(self) -> list[nn.Module]:
         found = [getattr(one, "encoder", None) for one in self.tasks]

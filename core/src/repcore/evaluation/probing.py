@@ -23,6 +23,7 @@ from repcore.data.guard import named_guard, owner_of, read_sample
 from repcore.data.label_budgets import LabelBudget, within_budget
 from repcore.data.label_facts import element_counts
 from repcore.data.split_plans import SPLIT_WORDS, SplitInputs, SplitPlan, in_rows, order_by_id, plan_splits
+from repcore.embedding.columns import column_doubts
 from repcore.embedding.inference import InferenceOptions, PreparedRow, embed_prepared, encoder_width, mapped, row_id
 from repcore.embedding.model import Model
 from repcore.embedding.windows import size_of
@@ -261,6 +262,8 @@ def compute_features(
     Args:
         mixed: layers whose weighted sum stands for the model and its twins; the model's own vector is kept beside it.
     """
+    for words in column_doubts([model.encoder], reader):
+        reporter.warn(words)
     rows = read_rows(reader)
     encoders = {TRAINED: model.encoder, **{f"{RANDOM_INIT} {seed}": model.random_twin(seed) for seed in seeds}}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in encoders}

@@ -78,8 +78,8 @@ class Encoder(Protocol):
     An encoder that reads labels of the data beside the input names them in an optional attribute ``columns`` (words; no
     sizes may be kept under this name) and is told what their numbers mean by an optional method ``sees(targets)``. An
     optional attribute ``expected_columns`` says what they are (``TargetSpec``, with the names of classes), so that they
-    are read as that; an optional method ``doubts(targets)`` gives sentences about what of it the data lack, which
-    ``embed`` and ``predict`` say.
+    are read as that; an optional method ``doubts(targets, empty)`` gives sentences about what of it the data lack
+    (``empty``: rows without a value, by name), which every command says.
     """
 
     dim: int

@@ -11,6 +11,7 @@ import torch
 from repcore.data.samplers import BalancedOrder
 from repcore.data.split_plans import SplitPlan
 from repcore.data.stream import StreamOrder
+from repcore.embedding.columns import column_doubts
 from repcore.embedding.model import Model
 from repcore.errors import DataError
 from repcore.evaluation.probing import LabelledRows
@@ -22,6 +23,7 @@ from repcore.training.finetune import FinetuneSettings, objective_on, resolved_r
 from repcore.training.finetune_labels import fewer_labels, row_labels
 from repcore.training.finetune_parts import with_validation
 from repcore.training.finetune_plan import MODEL, NO_ROWS, FinetuneRequest, plan_parts, settings_with_data
+from repcore.training.methods import method_columns
 from repcore.training.plan import order_by_labels, sampler_of, total_steps
 
 
@@ -43,6 +45,10 @@ def check_start(
     parts = [one for one in plan_parts(plan, request) if one.start == MODEL]
     splits = [with_validation(one.split, rows, settings.target, one.seed) for one in parts]
     settings = settings_with_data(model, settings, rows)
+    own_columns = getattr(model.encoder, "columns", ())
+    if not set(method_columns(settings.method)) & set(own_columns):  # else new values get a place of their own
+        for words in column_doubts([model.encoder], rows.reader):
+            reporter.warn(words)
     _check_objective(model, settings, rows, splits[0].train)
     said: dict[str, Callable[[str], None]] = {}
     for part, split in zip(parts, splits, strict=True):

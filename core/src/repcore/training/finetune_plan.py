@@ -214,10 +214,10 @@ def settings_with_data(model: Model, settings: FinetuneSettings, rows: LabelledR
         DataError / ConfigError: the data or the model do not say what they need.
     """
     settings = completed(model, settings, rows)
-    if settings.method is None:
-        return settings
-    method = completed_method(settings.method, settings.target, model.folder, rows.reader.targets)
-    return dataclasses.replace(settings, method=method, further=further_columns(method, rows.reader.targets))
+    method, targets = settings.method, rows.reader.targets
+    if method is not None:
+        method = completed_method(method, settings.target, model.folder, targets)
+    return dataclasses.replace(settings, method=method, further=further_columns(model.encoder, method, targets))
 
 
 class _Runner:

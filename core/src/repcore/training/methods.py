@@ -84,10 +84,17 @@ def class_numbers(labels: Tensor, ignore: int | None, values: Tensor | None = No
     return torch.where(known & (numbers >= 0), numbers, MISSING)
 
 
-def further_columns(method: ResolvedPart | None, targets: Sequence[TargetSpec]) -> tuple[TargetSpec, ...]:
-    """Labels that a method reads beside its own: the attribute ``columns`` of its settings."""
-    names = () if method is None else getattr(method.config, "columns", ())
-    return tuple(one for one in targets if one.name in names)
+def method_columns(method: ResolvedPart | None) -> tuple[str, ...]:
+    """Names of the labels that a method reads beside its own: the attribute ``columns`` of its settings."""
+    return () if method is None else tuple(getattr(method.config, "columns", ()))
+
+
+def further_columns(
+    encoder: nn.Module, method: ResolvedPart | None, targets: Sequence[TargetSpec]
+) -> tuple[TargetSpec, ...]:
+    """Labels of items that the encoder or the method reads beside the one that is learned."""
+    names = {*getattr(encoder, "columns", ()), *method_columns(method)}
+    return tuple(one for one in targets if one.name in names and one.level == "item")
 
 
 def completed_method(

@@ -71,7 +71,7 @@ class Worker:
     def doubts(self) -> list[str]:
         """What the data lack of the labels that the networks read."""
         if self.predictor is None:
-            return column_doubts([self.model.encoder], self.reader.targets)
+            return column_doubts([self.model.encoder], self.reader)
         return self.predictor.doubts(self.reader)
 
     def header(self) -> dict[str, Any]:

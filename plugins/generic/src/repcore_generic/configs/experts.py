@@ -41,8 +41,13 @@ class ExpertsConfig:
         """With the domains of the model, then those of the data that are new.
 
         Raises:
-            ConfigError: no such class column, or it is the label itself.
+            ConfigError: no such class column, or it is the label itself, or the model's experts are of another column.
         """
+        if earlier is not None and earlier.domain not in ("", self.domain):
+            raise ConfigError(
+                f"the model has experts of the column {earlier.domain!r}, not of {self.domain!r}",
+                hint=f"method.domain={earlier.domain}, or fine-tune the model that they were made from",
+            )
         known = earlier.domains if earlier else self.domains
         found = {one.name: one for one in targets if one.kind == "class" and one.level == "item"}
         if self.domain not in found or self.domain == target.name:

@@ -35,6 +35,7 @@ class WithExperts(Around):
 
     def __init__(self, inner: nn.Module, config: ExpertsConfig) -> None:
         super().__init__(inner)
+        self._chosen: int | None = None
         self.config, self.router = config, Router()
         self.dim = int(cast(Any, inner).dim)
         told = getattr(inner, "feed_forward_blocks", None)
@@ -55,12 +56,11 @@ class WithExperts(Around):
             else:
                 put(inner, name, low_rank_experts(block, count, config.rank, config.alpha, self.router))
         self._experts_of_numbers: Tensor | None = None
-        self._chosen: int | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Labels of the data that batches are to carry."""
-        return self.config.columns
+        """Labels of the data that batches are to carry; none where one domain is chosen for all rows."""
+        return self.config.columns if self._chosen is None else ()
 
     @property
     def expected_columns(self) -> tuple[TargetSpec, ...]:
@@ -74,8 +74,8 @@ class WithExperts(Around):
         names = own[0].names if own else ()
         self._experts_of_numbers = torch.tensor([places.get(one, UNKNOWN) for one in names]) if names else None
 
-    def doubts(self, targets: Sequence[TargetSpec]) -> list[str]:
-        """Rows of which data take the mean of the experts (or are refused) for want of a known domain."""
+    def doubts(self, targets: Sequence[TargetSpec], empty: Mapping[str, int]) -> list[str]:
+        """Which rows take the mean of the experts (or are refused) for want of a known domain."""
         column, known = self.config.domain, ", ".join(self.config.domains)
         fate = "refused" if self.config.unknown == "error" else "taken through the mean of all experts"
         if self._chosen is not None:
@@ -84,9 +84,13 @@ class WithExperts(Around):
         if not own:
             return [f"the data have no column {column!r} with the domains {known}: every row is {fate}"]
         new = [one for one in own[0].names if one not in self.config.domains]
-        if not new:
-            return []
-        return [f"column {column!r}: the model has experts for {known}, not for {', '.join(new)}: such rows are {fate}"]
+        said = []
+        if new:
+            others = ", ".join(new)
+            said.append(f"column {column!r}: the model has experts for {known}, not for {others}: such rows are {fate}")
+        if empty.get(column):
+            said.append(f"column {column!r} is empty in {empty[column]:,} rows: they are {fate}")
+        return said
 
     def choose(self, name: str | None) -> None:
         """Take one domain's experts for all rows; None = as the data says.
