@@ -68,8 +68,8 @@ RAW_FORMS = {kind: (*forms, "forest@1") for kind, forms in VECTOR_FORMS.items()}
 INNER, CHOOSING_SEED = 4, 100
 READ_AT_ONCE = 256
 COLUMNS = (
-    "domain", "set, metric, test rows", "seeds", "`small`", "random twin", "best simple baseline", "against the twin",
-    "against the baseline", "minutes",
+    "domain, preset", "set, metric, test rows", "seeds", "trained", "random twin", "best simple baseline",
+    "against the twin", "against the baseline", "minutes",
 )  # fmt: skip
 
 
@@ -92,6 +92,7 @@ class Domain:
         data: makes the path of the training data from --data and a folder to write to.
         labelled: whether the reader of a labelled set is told which column its label is.
         joined: whether a set's own validation part counts as test part.
+        preset: `small`, or the one there is until it has been chosen.
     """
 
     recipe: str
@@ -101,6 +102,7 @@ class Domain:
     settings: tuple[str, ...] = ()
     labelled: bool = False
     joined: bool = False
+    preset: str = "small"
 
 
 def chembl(data: Path, folder: Path) -> Path:
@@ -155,12 +157,14 @@ DOMAINS = {
         four_speakers,
         (Set("FSDD", "audio/fsdd/recordings", "digit", "groups:" + ",".join(TEST_SPEAKERS)),),
         ("data.split=random",),
+        preset="tiny",
     ),
     "graphs": Domain(
         "graphs/graph-contrast",
         "graphs/tu",
         itself("graphs/PROTEINS"),
         (Set("PROTEINS", "graphs/PROTEINS", "label", "stratified-folds:10"),),
+        preset="tiny",
     ),
     "pointcloud": Domain(
         "pointcloud/i2p-mae",
@@ -173,18 +177,21 @@ DOMAINS = {
         "medical3d/image-folder",
         itself("medical2d/nih_cxr_small"),
         (Set("NIH films", "medical2d/nih_cxr_small", "pneumonia", "declared"),),
+        preset="tiny",
     ),
     "series": Domain(
         "timeseries/ts2vec",
         "timeseries/cases",
         itself(VOWELS),
         (Set("JapaneseVowels", VOWELS, "class", "declared"),),
+        preset="tiny",
     ),
     "univariate": Domain(
         "timeseries/ts2vec",
         "timeseries/cases",
         itself(GUN_POINT),
         (Set("GunPoint", GUN_POINT, "class", "declared"),),
+        preset="tiny",
     ),
 }
 
@@ -246,7 +253,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=Path("small_presets"), help="folder of the trained models")
     parser.add_argument("--choose", nargs="+", metavar="WORD", help="a domain and further settings")
-    parser.add_argument("--preset", default="small", help="that --choose begins with")
+    parser.add_argument("--preset", default="", help="that --choose begins with; the domain's when left out")
     parser.add_argument("--baselines", action="store_true", help="--choose prints inner scores of baselines, too")
     return parser.parse_args()
 
@@ -288,7 +295,7 @@ def trained(given: argparse.Namespace, domain: str, seed: int, *further: str, na
         resolved = resolve_run(
             registry.default(),
             known.recipe,
-            preset=given.preset,
+            preset=given.preset or known.preset,
             overrides=overrides,
             settings={"dataset.name": known.reader, "dataset.path": str(path)},
         )
@@ -441,7 +448,7 @@ def row(domain: str, one: Set, found: Sequence[dict[str, Any]], cells: Sequence[
     best = found[0]["baseline"]
     words = ", ".join(dict.fromkeys(best["chosen"])) if len(set(best["chosen"])) == 1 else "chosen in each fold"
     shown = [
-        domain,
+        f"{domain}, {DOMAINS[domain].preset}",
         f"{one.name}, {meaning.title} {arrow}, {found[0]['rows']}",
         str(len(found)),
         mean(found, TRAINED),

@@ -403,11 +403,11 @@ def test_rows_are_named_by_an_index_or_by_the_column_that_is_asked_for(
         model.embed(SETS, id_column="code")
     asked: list[Any] = []
 
-    def opened(self: repcore.Model, path: str, reader: Any, options: Any, *further: Any) -> ListReader:
+    def opened(*what: Any, options: Any, **further: Any) -> ListReader:
         asked.append(options)
         return ListReader(list(SETS))
 
-    monkeypatch.setattr(repcore.Model, "_open", opened)
+    monkeypatch.setattr("repcore.embedding.model.open_for", opened)
     model.embed(pd.DataFrame({"file": list("wxyz"), "code": list("abcd")}), id_column="code")
     model.embed(pd.DataFrame({"file": list("wxyz"), "code": list("abcd")}))
     model.tokens(pd.DataFrame({"file": list("wxyz"), "code": list("abcd")}), id_column="code")

@@ -7,21 +7,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from torch import nn
 
 from repcore import registry
 from repcore.cli.predict import open_with_label
 from repcore.data.readers import open_data
-from repcore.embedding.model import Model
+from repcore.embedding.opening import open_for
 from repcore.specs import TargetSpec
 
 
 def read_beside(path: Path, target: TargetSpec, **given: object) -> tuple[list[object], str]:
     """Labels of every row in words, and why there are none."""
-    model = SimpleNamespace(registry=registry.default(), domain="molecules", target=target)
-    model.folder = SimpleNamespace(preprocessor_name="molecules/selfies")
-    model.reader = lambda data, *, reader=None, options=None, labels=(), label_kind="": Model._open(
-        model, str(data), reader, options, labels, label_kind
-    )
+    model = SimpleNamespace(domain="molecules", target=target)
+    model.reader = lambda data, *, reader=None, options=None, labels=(), label_kind="": open_for(
+        nn.Identity(), registry.default(), str(data), domain="molecules", preprocessor="molecules/selfies",
+        reader=reader, options=options, labels=labels, label_kind=label_kind,
+    )  # fmt: skip
     settings = {"data": str(path), "reader": None, "id_column": None, "settings": (), **given}
     found, why = open_with_label(model, settings)  # type: ignore[arg-type]
     own = next((one for one in found.targets if one.name == target.name), None)
