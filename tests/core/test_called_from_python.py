@@ -303,11 +303,11 @@ def test_an_operator_that_a_device_lacks_is_named_and_no_row_is_blamed(model: re
 
 
 class Loader(list[Any]):
-    """Batches with their numbers, as a loader has them."""
+    """Batches with their numbers, as validation has them."""
 
     @property
-    def batch_sampler(self) -> SimpleNamespace:
-        return SimpleNamespace(numbers=range(len(self)))
+    def numbers(self) -> range:
+        return range(len(self))
 
 
 def test_a_validation_that_counts_nothing_has_no_loss() -> None:
