@@ -276,14 +276,19 @@ def test_pairs_against_a_loop() -> None:
     assert float(found.loss) == pytest.approx((rows(one, two) + rows(two, one)) / 2)
 
 
+def pre_train() -> None:
+    """A small model of molecules in ``runs/r``."""
+    words = ["molecules", "train", "selformer", "--name", "r", "--device", "cpu", "trainer.steps=1", "data.limit=40"]
+    words += ["encoder.hidden_width=16", "encoder.feed_forward_width=32", "encoder.layers=2", "data.batch_size=4"]
+    assert run(words) == 0
+
+
 def test_a_molecule_model_with_two_assays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Trained, saved, loaded: rows take the expert of their assay by name, others the mean."""
     monkeypatch.chdir(tmp_path)
-    words = ["molecules", "train", "selformer", "--name", "r", "--device", "cpu", "trainer.steps=1", "data.limit=40"]
-    words += ["encoder.hidden_width=16", "encoder.feed_forward_width=32", "encoder.layers=2", "data.batch_size=4"]
-    assert run(words) == 0
+    pre_train()
     rows = [f"{'C' * (row + 1)}O,{row * 7 % 5 / 2},{'ab'[row % 2]}" for row in range(24)]
     Path("d.csv").write_text("\n".join(["smiles,y,assay", *rows]) + "\n")
     tune = ["molecules", "finetune", "runs/r", "--data", "d.csv", "--label", "y", "--name", "f", "--no-twin"]
@@ -325,9 +330,7 @@ def test_experts_stay_in_use_when_a_model_is_tuned_again(
 ) -> None:
     """By the plain loss, from the command and from Python: test rows are answered as `predict` answers them."""
     monkeypatch.chdir(tmp_path)
-    words = ["molecules", "train", "selformer", "--name", "r", "--device", "cpu", "trainer.steps=1", "data.limit=40"]
-    words += ["encoder.hidden_width=16", "encoder.feed_forward_width=32", "encoder.layers=2", "data.batch_size=4"]
-    assert run(words) == 0
+    pre_train()
     rows = [f"{'C' * (row + 1)}O,{'yn'[row % 2]},{'ab'[row // 2 % 2]}" for row in range(40)]
     Path("d.csv").write_text("\n".join(["smiles,y,site", *rows]) + "\n")
     settings = {"trainer__steps": 4, "data__batch_size": 8, "optimiser__lr": 0.05, "finetune__keep_start": "never"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from repcore.api.given_data import GivenData, as_overrides, given_data, opened_model, reporter_for
 from repcore.api.runs import Run
 from repcore.arguments import checked
+from repcore.config.resolve import ResolvedPart
 from repcore.data.copies import copies_across
 from repcore.data.given_tables import reading
 from repcore.data.label_budgets import label_budgets
@@ -102,16 +103,8 @@ def finetune(
             was loaded: save it first. RepcoreError: wrong settings.
     """
     opened, teller, where = opened_model(model).unchanged(), reporter_for(progress), torch_device(device, "device")
-
-    def opened_with(names: Sequence[str]) -> tuple[GivenData, Any, DatasetReader]:
-        found = given_data(
-            opened.registry, data, domain=opened.domain, preprocessor=opened.folder.preprocessor_name, reader=reader,
-            labels=tuple(names), options=reading(id_column, read), fitted=opened.preprocessor,
-        )  # fmt: skip
-        return found, *found.opened(opened.registry, opened.domain)
-
-    wanted_labels = [label] if label and not group else []
-    given, dataset, source = with_columns(opened.encoder, wanted_labels, opened_with)
+    opened_with = partial(_opened, opened, data, reader, reading(id_column, read))
+    given, dataset, source = with_columns(opened.encoder, [label] if label and not group else [], opened_with)
     target = with_ignored(_one_target(source, label), ignore)
     asked = task, as_overrides(overrides), method
     settings = finetune_settings(opened, target, dataset, *asked)
@@ -125,8 +118,8 @@ def finetune(
     tell_rows(rows, target, source, teller, settings)
     request = {
         "model": opened.folder.lasting_name, "label": target.name, "task": task, "method": method, "plain": plain,
-        "split": split, "group": group,
-        "folds": folds, "labels": None if labels is None else str(labels), "seeds": seeds, "ensemble": ensemble,
+        "split": split, "group": group, "folds": folds, "seeds": seeds, "ensemble": ensemble,
+        "labels": None if labels is None else str(labels),
         "twin": twin, "keep_copies_together": keep_copies_together, "overrides": as_overrides(overrides),
         "data": MEMORY if given.reader is not None else str(given.settings.get("path", given.settings["name"])),
         "data_fingerprint": source.fingerprint,
@@ -139,6 +132,17 @@ def finetune(
     check_start(opened, settings, rows, plan, wanted, teller)
     learn = partial(run_plan, opened, settings, rows, plan, wanted, reporter=teller, device=where)
     return _recorded(learn, _run_folder(Path(out), opened.domain, target, name), request, where, report)
+
+
+def _opened(
+    model: Model, data: Any, reader: str | None, options: Mapping[str, Any] | None, names: Sequence[str]
+) -> tuple[GivenData, ResolvedPart, DatasetReader]:
+    """What was given, the data set with its settings, and its open reader, with labels by name."""
+    found = given_data(
+        model.registry, data, domain=model.domain, preprocessor=model.folder.preprocessor_name, reader=reader,
+        labels=tuple(names), options=options, fitted=model.preprocessor,
+    )  # fmt: skip
+    return found, *found.opened(model.registry, model.domain)
 
 
 def _one_target(source: DatasetReader, label: str | None) -> TargetSpec:

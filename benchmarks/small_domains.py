@@ -1,0 +1,135 @@
+"""Domains of small_presets.py: what each learns from, and the labelled sets that judge it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from molecule_pieces import with_pieces
+
+TEST_SPEAKERS = ("theo", "yweweler")
+QUATERNIUS, GUN_POINT, VOWELS = (
+    "pointcloud/quaternius_lowpoly/points.npz", "timeseries/classification/GunPoint",
+    "timeseries/classification/JapaneseVowels",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Set:
+    """A labelled set and its outer split, as `repcore probe --split` names it; `groups:A,B` are tested."""
+
+    name: str
+    path: str
+    label: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A recipe with a preset `small`, the data that it learns from, and the sets that it is judged on.
+
+    Args:
+        reader: of the training data.
+        data: makes the path of the training data from --data and a folder to write to.
+        labelled: whether the reader of a labelled set is told which column its label is.
+        joined: whether a set's own validation part counts as test part.
+        preset: `small`, or the one there is until it has been chosen.
+    """
+
+    recipe: str
+    reader: str
+    data: Callable[[Path, Path], Path]
+    sets: tuple[Set, ...]
+    settings: tuple[str, ...] = ()
+    labelled: bool = False
+    joined: bool = False
+    preset: str = "small"
+
+
+def chembl(data: Path, folder: Path) -> Path:
+    """The rows of the corpus whose licence (CC BY-SA) allows shipping what is learned from them, and their pieces."""
+    target = folder / "chembl.csv"
+    if not target.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with gzip.open(data / "molecules/corpus50k/corpus50k.tsv.gz", "rt", encoding="utf-8") as file:
+            rows = [line["smiles"] for line in csv.DictReader(file, delimiter="\t") if line["source"] == "chembl"]
+        target.write_text("\n".join(["smiles", *with_pieces(rows)]) + "\n", encoding="utf-8")
+    return target
+
+
+def itself(path: str) -> Callable[[Path, Path], Path]:
+    """Data as they lie there. Where they declare a test part, every run leaves it out."""
+    return lambda data, folder: data / path
+
+
+def four_speakers(data: Path, folder: Path) -> Path:
+    """Spoken digits (CC BY-SA) of all but the two speakers of the test part."""
+    target = folder / "speakers"
+    if not target.is_dir():
+        target.mkdir(parents=True)
+        for one in sorted((data / "audio/fsdd/recordings").glob("*.wav")):
+            if one.stem.split("_")[1] not in TEST_SPEAKERS:
+                (target / one.name).symlink_to(one)
+    return target
+
+
+DOMAINS = {
+    "molecules": Domain(
+        "molecules/selformer",
+        "molecules/smiles-table",
+        chembl,
+        (
+            Set("ESOL", "molecules/esol/esol.csv", "logS", "scaffold"),
+            Set("FreeSolv", "molecules/freesolv/freesolv.csv", "dG_hyd_kcal_mol", "scaffold"),
+            Set("BBBP", "molecules/bbbp/bbbp.csv", "p_np", "scaffold"),
+        ),
+        ("data.split=random", "data.validation_limit=300", "dataset.labels=[]"),
+        labelled=True,
+        joined=True,
+    ),
+    "audio": Domain(
+        "audio/ssamba",
+        "audio/fsdd",
+        four_speakers,
+        (Set("FSDD", "audio/fsdd/recordings", "digit", "groups:" + ",".join(TEST_SPEAKERS)),),
+        ("data.split=random",),
+        preset="tiny",
+    ),
+    "graphs": Domain(
+        "graphs/graph-contrast",
+        "graphs/tu",
+        itself("graphs/PROTEINS"),
+        (Set("PROTEINS", "graphs/PROTEINS", "label", "stratified-folds:10"),),
+        preset="tiny",
+    ),
+    "pointcloud": Domain(
+        "pointcloud/i2p-mae",
+        "pointcloud/shape-arrays",
+        itself(QUATERNIUS),
+        (Set("quaternius", QUATERNIUS, "class", "declared"),),
+    ),
+    "films": Domain(
+        "medical3d/adam-v2",
+        "medical3d/image-folder",
+        itself("medical2d/nih_cxr_small"),
+        (Set("NIH films", "medical2d/nih_cxr_small", "pneumonia", "declared"),),
+        preset="tiny",
+    ),
+    "series": Domain(
+        "timeseries/ts2vec",
+        "timeseries/cases",
+        itself(VOWELS),
+        (Set("JapaneseVowels", VOWELS, "class", "declared"),),
+        preset="tiny",
+    ),
+    "univariate": Domain(
+        "timeseries/ts2vec",
+        "timeseries/cases",
+        itself(GUN_POINT),
+        (Set("GunPoint", GUN_POINT, "class", "declared"),),
+        preset="tiny",
+    ),
+}
