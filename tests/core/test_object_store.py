@@ -19,7 +19,7 @@ import pytest
 
 from repcore.cli.main import run
 from repcore.data.readers import local_path, open_data
-from repcore.data.shards import remote
+from repcore.data.shards import bounded_cache, connections
 from repcore.data.shards.parquet_table import ShardedTable, parquet_shards
 from repcore.embedding.writers import read_embeddings
 from repcore.errors import DataError
@@ -102,7 +102,7 @@ def store(server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("REPCORE_CACHE", str(tmp_path / "cache"))
     for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setattr(remote, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(connections, "FIRST_WAIT", 0.01)
     point_to(server, monkeypatch)
     (tmp_path / "shards").mkdir()
     system = s3fs.S3FileSystem()
@@ -202,6 +202,6 @@ def test_tar_archives_in_a_bucket(store: Any, monkeypatch: pytest.MonkeyPatch) -
     assert [reader[row].id for row in range(6)] == [f"{row // 3:05}/{row:06}" for row in range(6)]
     assert len(reader) == 6
     assert not any("data.block_rows" in one for one in reader.account.notes)
-    monkeypatch.setenv(remote.LIMIT_VARIABLE, "0.00001")
+    monkeypatch.setenv(bounded_cache.LIMIT_VARIABLE, "0.00001")
     _, reader = open_data(default(), "s3://bucket/sounds", domain="audio")
     assert any("train with data.block_rows=3" in one for one in reader.account.notes)

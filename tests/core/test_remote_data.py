@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from repcore.cli.main import run
 from repcore.data.given_inputs import names_a_file
 from repcore.data.readers import local_path, open_data
-from repcore.data.shards import remote
+from repcore.data.shards import bounded_cache, connections
 from repcore.data.shards.addresses import is_address, whole_address
 from repcore.data.shards.parquet_table import ShardedTable, parquet_shards
 from repcore.data.stream import Blocks, StreamOrder
@@ -31,7 +32,7 @@ ADDRESS = "memory://bucket/shards"
 @pytest.fixture(autouse=True)
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("REPCORE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(connections, "FIRST_WAIT", 0.001)
     system = fsspec.filesystem("memory")
     for number in range(3):
         with system.open(f"/bucket/shards/part-{number:05}.parquet", "wb") as file:
@@ -61,7 +62,7 @@ def test_shards_are_fetched_when_they_are_read(tmp_path: Path) -> None:
 
 def test_the_cache_is_bounded(tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     size = bucket.size("/bucket/shards/part-00000.parquet")
-    monkeypatch.setenv(remote.LIMIT_VARIABLE, str(1.5 * size / 2**30))
+    monkeypatch.setenv(bounded_cache.LIMIT_VARIABLE, str(1.5 * size / 2**30))
     one = table()
     assert [one.value(row, "row") for row in (5, 105, 205, 6, 106)] == [5, 105, 205, 6, 106]
     assert len(fetched(tmp_path)) == 1
@@ -102,17 +103,65 @@ def test_what_stays_away_is_named(bucket: Any, monkeypatch: pytest.MonkeyPatch) 
         raise ConnectionRefusedError("nobody listens")
 
     monkeypatch.setattr(bucket, "get_file", refused)
-    with pytest.raises(DataError, match=r"part-00002\.parquet cannot be read: ConnectionRefusedError(.|\n)*5 times"):
+    with pytest.raises(DataError, match=r"part-00002\.parquet cannot be reached: ConnectionRefusedError(.|\n)*5 times"):
         one.value(250, "row")
 
 
-def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(address: str) -> Any:
-        raise ImportError("Install s3fs to access S3")
+@pytest.mark.parametrize(
+    ("address", "absent", "command"),
+    [
+        ("s3://bucket/x", "s3fs", r'pip install "repcore\[remote\]"'),
+        ("gs://bucket/x", "gcsfs", r'pip install "repcore\[remote\]"'),
+        ("http://host/x", "aiohttp", r'pip install "repcore\[remote\]"'),
+        ("abfs://container@account/x", "adlfs", "pip install adlfs$"),
+        ("sftp://host/x", "paramiko", "pip install paramiko$"),
+        ("lakefs://repository/x", "lakefs_spec", "pip install lakefs-spec$"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_command(
+    address: str, absent: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(_: str) -> Any:  # as fsspec raises it
+        raise ImportError("Install it") from ModuleNotFoundError(f"No module named {absent!r}", name=absent)
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
-    with pytest.raises(PluginError, match=r'Install s3fs(.|\n)*pip install "repcore\[remote\]"'):
-        local_path("s3://bucket/x")
+    scheme = address.partition(":")[0]
+    with pytest.raises(PluginError, match=rf"addresses like {scheme}:// need a package(.|\n)*{command}"):
+        local_path(address)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "s4://x/y.csv"],
+        ["molecules", "train", "selformer", "--data", "s4://x/y.csv"],
+        ["molecules", "prepare", "selformer", "--data", "s4://x/y.csv"],
+        ["molecules", "train", "selformer", "dataset.name=molecules/smiles-table", "dataset.path=s4://x/y.csv"],
+    ],
+)
+def test_an_unknown_kind_of_address_is_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 2
+    assert "addresses of the kind s4:// are not known\n  commonly used: s3://, gs://" in capsys.readouterr().err
+
+
+def test_nothing_is_written_to_a_folder_that_is_called_like_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.csv").write_text("smiles\nCCO\n")
+    train = ["molecules", "train", "selformer", "--data", "m.csv"]
+    for words in (
+        [*train, "--out", "s3://bucket/runs"],
+        ["new-plugin", "mine", "--dest", "gs://bucket"],
+        ["explore", "m.csv", "--export", "https://host/site"],
+        ["probe", "m.csv", "--data", "m.csv", "--label", "y", "-o", "s4://bucket/p"],
+    ):
+        assert run(words) == 2
+        assert "output goes to files of this machine" in capsys.readouterr().err
+    monkeypatch.setenv("REPCORE_CACHE", "s3://bucket/cache")
+    assert run([*train[:1], "prepare", *train[2:]]) == 2
+    assert "REPCORE_CACHE s3://bucket/cache: output goes to files of this machine" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["m.csv"]
 
 
 def test_readers_open_addresses_and_runs_record_them(bucket: Any, tmp_path: Path) -> None:
@@ -135,7 +184,7 @@ def test_other_files_are_fetched_whole_if_they_fit(bucket: Any, monkeypatch: pyt
             file.write(name.encode())
     folder = local_path("memory://bucket/plain")
     assert sorted(one.read_text() for one in folder.rglob("*.txt")) == ["a.txt", "deep/b.txt"]
-    monkeypatch.setenv(remote.LIMIT_VARIABLE, "0.000000001")
+    monkeypatch.setenv(bounded_cache.LIMIT_VARIABLE, "0.000000001")
     with pytest.raises(DataError, match=r"2 files of .* that are no shards"):
         local_path("memory://bucket/plain")
 
@@ -177,7 +226,7 @@ def test_in_an_order_by_blocks_a_small_cache_fetches_each_shard_once(
         with bucket.open(f"/bucket/shards/part-{number:05}.parquet", "wb") as file:
             pq.write_table(pa.table({"smiles": ["C"] * 100, "row": list(range(100))}), file)
     size = bucket.size("/bucket/shards/part-00000.parquet")
-    monkeypatch.setenv(remote.LIMIT_VARIABLE, str(2.5 * size / 2**30))
+    monkeypatch.setenv(bounded_cache.LIMIT_VARIABLE, str(2.5 * size / 2**30))
     fetched_now: list[str] = []
     real = bucket.get_file
     monkeypatch.setattr(

@@ -44,7 +44,7 @@ def test_imports_of_core_run_downwards() -> None:
     placed = {room: number for number, rooms in enumerate(floors()) for room in rooms}
     for room, used in import_graph.room_graph(import_graph.CORE).items():
         assert all(placed[one] < placed[room] for one in used), room
-    assert (placed["untrusted"], placed["errors"]) == (0, 1)
+    assert (placed["credentials"], placed["untrusted"], placed["errors"]) == (0, 1, 2)
     assert placed["cli"] == max(placed[one] for one in placed if one != "__main__")
 
 

@@ -28,12 +28,7 @@ def local_output(path: Path, option: str = "-o", *, folder_too: bool = False) ->
         ConfigError: it is an address such as ``s3://``. DataError: a folder is missing or in the way, or no rights.
     """
     text = str(path)
-    if ADDRESS.match(text):
-        scheme, _, rest = text.partition(":")
-        raise ConfigError(
-            f"{option} {scheme}://{rest.lstrip('/')}: output goes to files of this machine",
-            hint=f"write to a local file, then copy it to {scheme}:",
-        )
+    refuse_address(path, option)
     if path.is_dir() and not folder_too:
         raise DataError(f"{text!r} is a folder", expected="a file name", hint=f"{option} {path / 'vectors.parquet'}")
     if path.exists() and not (path.is_file() or path.is_dir()):
@@ -54,6 +49,21 @@ def local_output(path: Path, option: str = "-o", *, folder_too: bool = False) ->
     return path
 
 
+def refuse_address(path: str | Path, option: str) -> None:
+    """Refuse an address where something is to be written: a folder called ``s3:`` would be nobody's wish.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    text = str(path)
+    if ADDRESS.match(text):
+        scheme, _, rest = text.partition(":")
+        raise ConfigError(
+            f"{option} {scheme}://{rest.lstrip('/')}: output goes to files of this machine",
+            hint=f"write to a local file or folder, then copy it to {scheme}:",
+        )
+
+
 def folder_for(path: Path, option: str) -> Path:
     """A folder that exists afterwards.
 
@@ -61,8 +71,9 @@ def folder_for(path: Path, option: str) -> Path:
         option: how the user named it, for messages.
 
     Raises:
-        ConfigError: a file is in the way; names it.
+        ConfigError: a file is in the way; names it. It is an address.
     """
+    refuse_address(path, option)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:

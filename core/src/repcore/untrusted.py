@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import re
 
+from repcore.credentials import without_credentials
+
 # C0 and C1 controls but tab and newline, bidirectional overrides and isolates, line and paragraph separators, and the
 # surrogates that stand for bytes of file names that are not UTF-8
 _UNPRINTABLE = re.compile(
@@ -23,8 +25,9 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
 
 
 def printable(text: str) -> str:
-    """Text for a terminal: control characters as ``\\x1b``, so that they are seen and do nothing."""
-    return _UNPRINTABLE.sub(_escaped, text)
+    """Text for a terminal: control characters as ``\\x1b``, so that they are seen and do nothing, and addresses without
+    their credentials."""
+    return _UNPRINTABLE.sub(_escaped, without_credentials(text))
 
 
 def page_text(page: str) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -55,6 +56,11 @@ def complain(text: str) -> None:
         _write(sys.stderr, shortened(text))
     except (OSError, ValueError):
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  until the end
+
+
+def show_trace() -> None:
+    """Where the error that is being handled arose, on standard error."""
+    _write(sys.stderr, traceback.format_exc().rstrip())
 
 
 def _write(stream: TextIO, text: str) -> None:

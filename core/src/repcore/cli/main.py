@@ -12,7 +12,6 @@ import io
 import multiprocessing
 import os
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -20,9 +19,10 @@ from typing import Any
 import click
 
 from repcore import stopping
-from repcore.cli.console import complain, open_missing_streams
+from repcore.cli.console import complain, open_missing_streams, show_trace
 from repcore.cli.ending import ended, make_warnings_printable, unexpected
 from repcore.cli.outputs_apart import writing_apart
+from repcore.credentials import held
 from repcore.errors import PluginError, RepcoreError, closest, told_to_a_shell
 from repcore.launching import COMMAND, is_first_process
 from repcore.plugins import core_version
@@ -327,7 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     debug = "--debug" in arguments or os.environ.get("REPCORE_DEBUG") == "1"
-    arguments = [one for one in arguments if one != "--debug"]
+    arguments = [held(one) for one in arguments if one != "--debug"]  # credentials are neither shown nor written down
     if not debug:  # torch's advice to its own developers, which it writes past everything; before torch is loaded
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     begun = COMMAND.set(tuple(arguments))
@@ -353,13 +353,13 @@ def run(arguments: list[str]) -> int:
         return ended(error, arguments)
     except RepcoreError as error:
         if debug:
-            traceback.print_exc()
+            show_trace()
         with told_to_a_shell():
             complain(f"{type(error).__name__}: {error}")
         return 2
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            show_trace()
         complain(unexpected(error))
         return 2
     finally:

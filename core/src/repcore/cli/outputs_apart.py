@@ -1,4 +1,4 @@
-"""Before a command begins: nothing that it writes is something that it reads.
+"""Before a command begins: nothing that it writes is something that it reads, and all of it goes to this machine.
 
 Looked at is what the command line names: every output option against every other word that is a path, by real path and
 by file (links of both kinds), and folders by what lies in them. That holds for the commands of plugins, too.
@@ -16,9 +16,11 @@ from typing import Any
 import click
 
 from repcore.errors import DataError
+from repcore.outputs import refuse_address
 
 OUTPUTS = ("-o", "--output", "--page", "--report", "--export", "--pseudonymise")
 READ_AGAIN = ("--pseudonymise",)  # a file that is read where it is there, and written where not
+FOLDERS = ("--out", "--dest")  # in which a new one is made
 CARRIED = ("--decisions",)  # an earlier output, read whole before it is written again
 ADDED_TO = ("probe",)  # its folder takes results with names of their own, beside what is there
 REPLACED = ("import",)  # its folder takes the place of another, whatever lies in that
@@ -46,13 +48,15 @@ def refuse_inputs(ctx: click.Context) -> None:
     """Compare outputs with inputs, and with one another.
 
     Raises:
-        DataError: an output is an input, lies over one, or is written twice; names both.
+        DataError: an output is an input, lies over one, or is written twice; names both. ConfigError: it is an address.
     """
     outputs, inputs = [], []
     for one in ctx.command.params:
         name = one.opts[0] if isinstance(one, click.Option) else one.human_readable_name
         option = next((option for option in OUTPUTS if option in one.opts), None)
         value = ctx.params.get(one.name or "")
+        if isinstance(value, str | Path) and {*OUTPUTS, *FOLDERS, *CARRIED} & set(one.opts):
+            refuse_address(value, name)
         if option is not None and isinstance(value, str | Path):
             outputs.append((option, Path(value).expanduser()))
         elif not set(CARRIED) & set(one.opts):

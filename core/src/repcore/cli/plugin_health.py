@@ -12,6 +12,7 @@ import click
 
 from repcore import registry
 from repcore.cli.console import ConsoleReporter, complain, say, show_json, table
+from repcore.credentials import with_credentials
 from repcore.errors import PluginError, RegistryError, closest
 from repcore.plugins import HEALTHY, PluginRecord, find_candidates
 
@@ -203,7 +204,7 @@ def install_command(what: tuple[str, ...]) -> None:
       repcore plugins install ./repcore-mri-sleep
     """
     domains = registry.installable_domains()
-    _pip("install", *(f"repcore[{one}]" if one in domains else one for one in what))
+    _pip("install", *(f"repcore[{one}]" if one in domains else one for one in map(with_credentials, what)))
 
 
 @plugins_command.command("uninstall")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from repcore.config.plain import arms, field_types, nested_class
+from repcore.credentials import held
 from repcore.errors import ConfigError
 from repcore.files import special_kind
 
@@ -131,7 +132,10 @@ def _check_size(value: Any, origin: str) -> None:
 def coerce(value: Any, annotation: Any) -> Any:  # plain values in and out
     """Read unquoted scalars inside ``value`` as the type that ``annotation`` asks for."""
     if isinstance(value, Unquoted):
-        return _coerce_scalar(value, annotation)
+        text = held(value)
+        return _coerce_scalar(value if text == value else Unquoted(text), annotation)
+    if isinstance(value, str):
+        return held(value)
     if isinstance(value, list):
         return _coerce_list(value, annotation)
     if isinstance(value, Mapping):

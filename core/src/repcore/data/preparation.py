@@ -21,14 +21,20 @@ from repcore.data.guard import row_id
 from repcore.data.whole_folders import appearing_whole, damaged, sealed, temporary_name
 from repcore.errors import ConfigError, DataError
 from repcore.interfaces import BlockPreparation, DatasetReader, Preparation, Preprocessor
+from repcore.outputs import refuse_address
 
 Report = Callable[[int, int], None]
 
 
 def cache_root() -> Path:
-    """``REPCORE_CACHE``, else ``$XDG_CACHE_HOME/repcore``, else ``~/.cache/repcore``."""
-    if os.environ.get("REPCORE_CACHE"):
-        return Path(os.environ["REPCORE_CACHE"])
+    """``REPCORE_CACHE``, else ``$XDG_CACHE_HOME/repcore``, else ``~/.cache/repcore``.
+
+    Raises:
+        ConfigError: it is an address.
+    """
+    if chosen := os.environ.get("REPCORE_CACHE"):
+        refuse_address(chosen, "REPCORE_CACHE")
+        return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repcore"
 
 

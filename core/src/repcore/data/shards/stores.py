@@ -26,7 +26,6 @@ from repcore.errors import DataError
 
 NUMBERED = re.compile(r"(?P<before>.*)-(?P<number>\d{3,6})-of-(?P<count>\d{3,6})(?P<after>\..*)?")
 SHOWN = 5
-TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,10 @@ class Store:
         Raises:
             DataError: as :meth:`local`.
         """
-        for _ in range(TRIES if self.address else 0):
-            try:
-                return self.local(shard).open("rb")
-            except FileNotFoundError:  # another process has needed the room in the cache before it was opened
-                continue
+        if self.address:
+            from repcore.data.shards.remote import whole_shard
+
+            return whole_shard(self.address, shard)
         return self.local(shard).open("rb")
 
     def opened(self, shard: Shard) -> IO[bytes]:

@@ -28,7 +28,7 @@ from repcore.data.cells import is_missing
 from repcore.data.groups import group_column, useful_groups
 from repcore.data.labels import LabelColumn, LabelKind, read_labels
 from repcore.data.preparation import cache_root
-from repcore.data.shards.remote import LIMIT_VARIABLE, cache_limit
+from repcore.data.shards.bounded_cache import LIMIT_VARIABLE, cache_limit
 from repcore.data.shards.stores import parts_of
 from repcore.data.shards.tar_rows import (
     FACT_KINDS,
