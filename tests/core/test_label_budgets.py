@@ -23,6 +23,7 @@ from repcore.evaluation.probes.dense import (
     DensePrototypeConfig,
     DensePrototypeProbe,
 )
+from repcore.evaluation.probes.dense_forest import DenseForestConfig, DenseForestProbe, shifts_for_shares
 from repcore.interfaces import ProbeSplit, Sample
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -121,6 +122,32 @@ def test_neighbours_vote_with_the_weight_of_their_cosine() -> None:
     truth = 3 + (asked[:, 0] * asked[:, 1] > 0)
     linear = DenseLinearProbe(DenseLinearConfig()).fit(features, classes).predict(asked)
     assert (found == truth).mean() > (linear == truth).mean() + 0.1
+
+
+def test_a_forest_answers_as_often_as_classes_occur_where_lines_do_not_divide() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(6000, 3))
+    inside = (np.abs(features[:, :2]) < 0.3).all(1)  # 6 % of all, on no side of any line
+    classes = np.where(inside ^ (rng.random(6000) < 0.02), 5, 2)
+    drawn = np.concatenate([np.flatnonzero(classes == one)[:200] for one in (2, 5)])
+    frequency = {one: int((classes == one).sum()) for one in (2, 5)}
+    test = np.setdiff1d(np.arange(6000), drawn)
+    answers = {}
+    for probe in (DenseForestProbe(DenseForestConfig(trees=50)), DenseFrequencyProbe(DenseLinearConfig())):
+        answers[type(probe)] = probe.fit(features[drawn], classes[drawn], frequency).predict(features[test])
+    found = answers[DenseForestProbe] == 5
+    assert found.mean() == pytest.approx((classes[test] == 5).mean(), abs=0.03)  # half of the draw is of this class
+    assert (found & inside[test]).sum() / (found | inside[test]).sum() > 0.5
+    assert (answers[DenseFrequencyProbe] == 5).mean() < 0.01
+
+
+def test_shifts_give_the_shares_that_are_wanted() -> None:
+    scores = np.log(np.random.default_rng(1).dirichlet([1.0, 1.0, 1.0], 2000))
+    weights = np.linspace(0.5, 1.5, 2000)
+    wanted = np.asarray([0.9, 0.08, 0.02])
+    shift = shifts_for_shares(scores, weights, wanted)
+    share = np.bincount((scores + shift).argmax(1), weights, 3) / weights.sum()
+    np.testing.assert_allclose(share, wanted, atol=5e-3)
 
 
 def test_prototypes_are_class_means_by_direction() -> None:

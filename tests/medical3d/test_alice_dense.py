@@ -263,6 +263,31 @@ def test_figures_about_voxels_have_their_baselines(model: Path, data: Path, caps
     assert 0 < surface["mean"] <= 1
 
 
+def test_place_is_given_to_the_encoder_and_its_twin_alike(
+    model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings: dict[str, Any] = {"label": "segmentation", "level": "voxel", "labels": 1, "seeds": 1}
+    settings |= {"protocols": ["dense-frequency@1"]}
+    joined = repcore.probe(model, str(data), joined=["place", "intensities"], tokens="all-linear", **settings)[0]
+    alone = repcore.probe(model, str(data), tokens="all-linear", **settings)[0]
+    for name in ("trained", "random-init"):
+        gain = [one.value(name, "dense-frequency@1", "dice").mean for one in (joined, alone)]
+        assert gain[0] > gain[1] + 0.02
+    for name in ("place", "intensities"):  # as they are
+        assert joined.value(name, "dense-frequency@1").mean == alone.value(name, "dense-frequency@1").mean
+    assert joined.constants["dense-frequency@1"]["joined_to_encoders"] == "place, intensities"
+    command = ["probe", str(model), "--data", str(data), "--label", "segmentation"]
+    capsys.readouterr()
+    assert run([*command, "--level", "voxel", "--with", "places"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "--with 'places'" in told
+    assert "intensities, place, intensities-and-place" in told
+    assert run([*command, "--with", "place"]) == 2
+    assert "--level" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="for labels of elements"):
+        repcore.probe(model, str(data), joined="place")
+
+
 def test_the_decoder_is_fine_tuned_with_few_scans(
     model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -390,6 +390,25 @@ def test_a_segmenter_is_fine_tuned_and_writes_masks_with_the_ids_of_its_labels(
     assert scores["scores"]["miou"] > 0.45  # 0.31 for the background everywhere; these 36 steps give 0.56
 
 
+def test_stages_are_linear_between_tokens() -> None:
+    torch.manual_seed(0)
+    config = NnFormerConfig(crop_edge=16, width=8, heads=(1, 2, 2, 4), windows=(4, 2, 2, 1), drop_path=0.0)
+    encoder, batch = NnFormer(config).eval(), Batch(inputs={"volume": torch.rand(2, 1, 16, 16, 16)}, size=2)
+    with torch.no_grad():
+        tokens, read = encoder(batch).tokens, encoder.read("all-linear", batch)
+    assert read.values.shape == (2, 16**3, 8 + 16 + 32 + 64)
+    assert read.source is not None
+    assert torch.equal(read.source, torch.arange(2 * 16**3))
+    values = read.values.view(2, 16, 16, 16, -1)
+    stage0 = tokens["stage0"].values.view(2, 8, 8, 8, 8)
+    # voxel 5 lies a quarter of a token's edge behind the centre of token 2 (voxels 4 and 5), at a corner all axes alike
+    share = torch.tensor([0.75, 0.25])
+    weight = share[:, None, None] * share[:, None] * share
+    wanted = (stage0[1, 2:4, 2:4, 2:4] * weight[..., None]).sum((0, 1, 2))
+    torch.testing.assert_close(values[1, 5, 5, 5, :8], wanted)
+    torch.testing.assert_close(values[0, 0, 0, 0, -64:], tokens["stage3"].values[0, 0], msg="one token: no change")
+
+
 def test_tokens_are_chosen_by_name(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["embed", str(model / "run"), str(model / "data" / "images"), "-o", str(tmp_path / "f"), "--level", "voxel"]
     assert run([*given, "--tokens", "al"]) == 2

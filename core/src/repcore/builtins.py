@@ -89,6 +89,13 @@ PROBE_TABLE: tuple[tuple[str, str, str, tuple[TargetKind, ...], str], ...] = (  
         "The same, intercepts set to how often each class occurs",
     ),
     (
+        "dense-forest@1",
+        "dense_forest:DenseForestProbe",
+        "dense_forest:DenseForestConfig",
+        CLASSES,
+        "Random forest on 600 elements a class, answers as often as each class occurs",
+    ),
+    (
         "dense-knn@1",
         "dense:DenseNeighbourProbe",
         "dense:DenseNeighbourConfig",

@@ -15,7 +15,7 @@ from repcore.arguments import checked
 from repcore.config.resolve import ResolvedPart
 from repcore.data.copies import copies_across
 from repcore.data.given_tables import reading
-from repcore.data.label_budgets import label_budgets
+from repcore.data.label_budgets import LabelBudget, label_budgets
 from repcore.data.memory import MEMORY
 from repcore.devices import torch_device
 from repcore.embedding.inference import InferenceOptions
@@ -25,6 +25,9 @@ from repcore.embedding.results import pandas_module
 from repcore.errors import ConfigError, DataError, RepcoreError
 from repcore.evaluation.copied_rows import labelled_rows, with_copies
 from repcore.evaluation.dense_answers import with_ignored
+from repcore.evaluation.dense_probing import EVERYTHING, PROTOCOL, ElementProbing
+from repcore.evaluation.element_metrics import element_metrics
+from repcore.evaluation.element_tables import element_tables
 from repcore.evaluation.layer_mix import MIXES, LayerChoice
 from repcore.evaluation.probing import chosen_targets, compute_features, probe_features
 from repcore.evaluation.protocol import ProbeTable
@@ -222,29 +225,44 @@ def probe(
     keep_copies_together: bool = False,
     layers: str | None = None,
     mix: str | None = None,
+    level: str | None = None,
+    tokens: str | None = None,
+    joined: str | Sequence[str] = (),
     batch_size: int = 64,
     device: str | torch.device | None = None,
     progress: bool | Reporter = False,
 ) -> ProbeTables:
-    """What frozen features know about labels of items, beside random-init twins and raw inputs, as ``repcore probe``.
+    """What frozen features know about labels of items or elements, beside random-init twins and raw inputs, as
+    ``repcore probe``.
 
     Args:
         label: which labels; all that are found if None.
         protocols: such as ``ridge@1``; by the kind of label if empty.
         id_column / read: column of a table that names its rows, and further settings of the reader.
-        split / seeds / labels / layers / mix: as the options of the command.
+        split / seeds / labels / layers / mix / level / tokens: as the options of the command.
+        joined: with ``level``: the command's ``--with``, raw features of the domain such as ``place``, which the
+            encoder's and its twin's get beside their own.
 
     Raises:
         DataError: no labels, or no such label. ConfigError: a protocol that does not fit, or layers that are not there.
     """
     if mix and not layers:
         raise ConfigError(f"mix={mix!r} needs layers", hint='layers="all"')
+    _check_elements(level, tokens=tokens, joined=joined, layers=layers)
     opened, teller = opened_model(model, device), reporter_for(progress)
     names = [label] if isinstance(label, str) else list(label or ())
     source = opened.reader(data, reader=reader, options=reading(id_column, read), labels=names)
-    targets = chosen_targets(source, names)
-    numbers = list(range(seeds))
+    numbers, budgets = list(range(seeds)), label_budgets(str(labels)) if labels is not None else ()
     options = InferenceOptions(batch_size=batch_size, device=opened.device)
+    if level is not None:
+        return ProbeTables(
+            element_tables(
+                opened, source, level, numbers, options, teller,
+                asked=_asked(opened, protocols, budgets, tokens, [joined] if isinstance(joined, str) else joined),
+                labels=names, split=split, together=keep_copies_together,
+            )
+        )  # fmt: skip
+    targets = chosen_targets(source, names)
     mixed = LayerChoice.asked(opened, layers, mix or MIXES[0]) if layers else None
     features = compute_features(opened, source, numbers, options, teller, mixed=mixed)
     features.rows = with_copies(features.rows, opened.preprocessor, together=keep_copies_together)
@@ -254,5 +272,35 @@ def probe(
             protocols=list(protocols), split=split, seeds=numbers, warn=teller.warn, budget=budget,
         )
         for target in targets
-        for budget in (label_budgets(str(labels)) if labels is not None else (None,))
+        for budget in budgets or (None,)
     )  # fmt: skip
+
+
+def _asked(
+    model: Model,
+    protocols: Sequence[str],
+    budgets: Sequence[LabelBudget],
+    tokens: str | None,
+    joined: Sequence[str],
+) -> ElementProbing:
+    metrics = element_metrics(model.registry, model.folder.preprocessor_name)
+    return ElementProbing(
+        protocols=protocols or (PROTOCOL,),
+        budgets=budgets or (EVERYTHING,),
+        metrics=metrics,
+        tokens=tokens,
+        joined=joined,
+    )
+
+
+def _check_elements(level: str | None, *, layers: str | None, **only_of_elements: str | Sequence[str] | None) -> None:
+    """Arguments that are for elements, or for items, alone.
+
+    Raises:
+        ConfigError: one of the other kind is given.
+    """
+    if level is not None and layers:
+        raise ConfigError(f"layers={layers!r} is for labels of items, not of level {level}", hint="leave layers out")
+    for name, value in only_of_elements.items():
+        if value and level is None:
+            raise ConfigError(f"{name}={value!r} is for labels of elements", hint='level="voxel"')

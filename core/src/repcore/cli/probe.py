@@ -46,6 +46,8 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 )
 @click.option("--level", help="Labels of elements: point, voxel, frame, node or edge (dense-linear@1, ...).")
 @click.option("--tokens", metavar="NAME", help="With --level: tokens or readout of the encoder, such as all.")
+@click.option("--with", "joined", metavar="NAME[,NAME]", help="With --level: raw features of the domain, such as "
+              "place, that the encoder's and its random twin's get beside their own.")  # fmt: skip
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of elements.")
 @click.option("--group", metavar="NAME", help="Split within samples: a label of elements (sector), or a way of the "
               "domain (blocks:20); its groups are split like rows.")  # fmt: skip
@@ -87,6 +89,8 @@ def probe_command(source: Path, **given: Any) -> None:
     reporter = ConsoleReporter()
     is_file = holds_vectors(source)
     _check_layers(source, given)
+    if given["joined"] is not None and given["level"] is None:
+        raise ConfigError(f"--with {given['joined']} is for labels of elements", hint="--level LEVEL")
     if given["level"] is not None:
         _elements(source, given, seeds, reporter)
         return
@@ -174,15 +178,11 @@ def _ask(source: Path, given: dict[str, Any], seeds: list[int], reporter: Consol
 
 def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter) -> None:
     """Labels of points, voxels, frames, nodes or edges."""
-    from repcore.data.copies import copies_across
-    from repcore.embedding.dense import level_of
     from repcore.embedding.inference import InferenceOptions
     from repcore.embedding.model import load
-    from repcore.evaluation.copied_rows import labelled_rows
-    from repcore.evaluation.dense_answers import named_classes, void_said, with_ignored
-    from repcore.evaluation.dense_probing import EVERYTHING, PROTOCOL, ElementProbing, probe_elements
+    from repcore.evaluation.dense_probing import EVERYTHING, PROTOCOL, ElementProbing
     from repcore.evaluation.element_metrics import element_metrics
-    from repcore.evaluation.probing import chosen_targets, split_plan
+    from repcore.evaluation.element_tables import element_tables
 
     if given["share"] is not None and not 0.0 < given["share"] <= 1.0:
         raise ConfigError(f"--share {given['share']} is outside 0 < share <= 1")
@@ -192,28 +192,19 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
     reader = model.reader(
         given["data"], reader=given["reader"], options=settings, labels=() if given["group"] else names
     )
-    options = InferenceOptions(device=model.device, workers=given["workers"])
     asked = ElementProbing(
         protocols=given["protocols"] or (PROTOCOL,),
         budgets=_budgets(given) or (EVERYTHING,),
         share=given["share"],
         tokens=given["tokens"],
+        joined=label_names(given["joined"]),
         metrics=element_metrics(model.registry, model.folder.preprocessor_name, given["element_metrics"]),
     )
-    tables = []
-    for one in chosen_targets(reader, names, level_of(given["level"])):
-        target = with_ignored(one, given["ignore"])
-        together, split = given["keep_copies_together"], given["split"]
-        rows = labelled_rows(model, reader, target, given["group"], together=together)
-        if void := void_said(rows, target):
-            reporter.warn(void)
-        values, target = named_classes(rows, target)
-        split = "group" if given["group"] and split == "random" else split
-        plan = split_plan(model.registry, model.folder.preprocessor_name, rows, target, split, seeds)
-        leak = copies_across(plan, rows.copies, rows.ids)
-        if leak:
-            reporter.warn(leak)
-        tables += probe_elements(model, rows, target, plan, seeds, options, reporter, values=values, asked=asked)
+    tables = element_tables(
+        model, reader, given["level"], seeds, InferenceOptions(device=model.device, workers=given["workers"]), reporter,
+        asked=asked, labels=names, ignore=given["ignore"], group=given["group"], split=given["split"],
+        together=given["keep_copies_together"],
+    )  # fmt: skip
     reporter.close()
     written = _write(source, tables, given)
     if given["as_json"]:
@@ -222,6 +213,8 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
     own = [one.name for one in asked.metrics]
     for table_of_one in tables:
         _show(table_of_one, None, given["metrics"], ["miou", "dice", *own] if own else None)
+    if asked.joined:
+        say(f"trained and random-init: features of the encoder and {', '.join(asked.joined)}")
     say(f"results: {', '.join(str(path) for path in written)}" if written else "results were not written (no -o)")
 
 

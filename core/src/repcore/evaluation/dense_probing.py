@@ -25,7 +25,7 @@ from repcore.embedding.dense import DensePlace, covering, dense_row, element_fea
 from repcore.embedding.inference import InferenceOptions, windows_of
 from repcore.embedding.model import Model
 from repcore.embedding.windows import PreparedRow, prepared_windows
-from repcore.errors import ConfigError, DataError, ItemError
+from repcore.errors import ConfigError, DataError, ItemError, closest
 from repcore.evaluation.baselines import CONSTANT, constants, predictor_title
 from repcore.evaluation.dense_answers import class_numbers
 from repcore.evaluation.dense_metrics import confusion, dense_scores
@@ -56,6 +56,7 @@ class ElementProbing:
         share: of the labelled training elements of every class, instead of so many.
         metrics: of the domain, beside IoU and Dice.
         tokens: of the encoder, by name; those that fit the level when None.
+        joined: raw-input features of the domain, by name, that the encoder's and its twin's get beside their own.
     """
 
     protocols: Sequence[str] = (PROTOCOL,)
@@ -63,6 +64,7 @@ class ElementProbing:
     share: float | None = None
     metrics: Sequence[ElementMetric] = ()
     tokens: str | None = None
+    joined: Sequence[str] = ()
 
 
 @dataclasses.dataclass(slots=True)
@@ -114,17 +116,18 @@ def probe_elements(
         values: the data's number of each class.
 
     Raises:
-        ConfigError: no class target, or no protocol of elements. DataError: no labelled element in a part.
+        ConfigError: no class target, no protocol of elements, or no such features to join. DataError: no labelled
+            element in a part.
     """
     if target.kind != "class":
         raise ConfigError(f"{PROTOCOL} is for class labels; {target.name!r} is {target.kind}", hint="finetune")
     run = _Run(model, rows, target, values, options, asked)
     for protocol in asked.protocols:
         run.probe(protocol)
+    baselines = _baselines(run)
     labelled, shown = rows.labelled(target), classes_shown(rows, target)
     plans = [plan if one is EVERYTHING else within_budget(plan, one, labelled, seeds, shown) for one in asked.budgets]
     place = _place(run)
-    baselines = _baselines(run)
     scored: list[dict[str, dict[str, list[list[Scores]]]]] = [{} for _ in plans]
     total, done = sum(len(folds) for folds in plan.folds), 0
     for number, seed in enumerate(seeds):
@@ -180,8 +183,19 @@ def _of_encoder(run: _Run, encoder: nn.Module, place: DensePlace) -> FeaturesOf:
 
 
 def _baselines(run: _Run) -> dict[str, FeaturesOf]:
-    """Raw-input features of elements that the preprocessor's spec names."""
+    """Raw-input features of elements that the preprocessor's spec names.
+
+    Raises:
+        ConfigError: it names no such features to join.
+    """
     entry = run.model.registry.preprocessor(run.model.folder.preprocessor_name)
+    for word in run.asked.joined:
+        if word not in entry.spec.dense_baselines:
+            raise ConfigError(
+                f"--with {word!r}: {entry.full_name} has no such features of elements",
+                did_you_mean=closest(word, entry.spec.dense_baselines),
+                known=", ".join(entry.spec.dense_baselines) or "none",
+            )
     preprocessor = covering(run.model.preprocessor)
 
     def of(name: str) -> FeaturesOf:
@@ -283,7 +297,11 @@ def _scores(
 def _of_all(run: _Run, sets: Mapping[str, FeaturesOf], row: PreparedRow) -> dict[str, np.ndarray]:
     """Features of a sample, made once for the groups that it is divided into, which come one after the other."""
     if run.held is None or run.held[0] is not row or run.held[1] is not sets:
-        run.held = (row, sets, {name: function(row) for name, function in sets.items()})
+        found = {name: function(row) for name, function in sets.items()}
+        if run.asked.joined:
+            raw = [found[name] for name in run.asked.joined]
+            found |= {name: np.concatenate([found[name], *raw], axis=1) for name in (TRAINED, RANDOM_INIT)}
+        run.held = (row, sets, found)
     return run.held[2]
 
 
@@ -384,6 +402,8 @@ def _table(
             fixed[protocol]["elements_per_class"] = f"{run.asked.share:g} of all"
         if run.asked.tokens is not None:
             fixed[protocol]["tokens"] = run.asked.tokens
+        if run.asked.joined:
+            fixed[protocol]["joined_to_encoders"] = ", ".join(run.asked.joined)
     labelled = run.rows.labelled(target)
     return ProbeTable(
         target=target,

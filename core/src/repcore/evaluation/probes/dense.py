@@ -8,6 +8,8 @@ standardised:
   drawn to how often it occurs in the training rows, so that rare classes are not answered everywhere.
 - ``dense-knn@1``: the class with most weight among the 20 nearest drawn elements by cosine, exp(cosine / 0.07).
 - ``dense-prototype@1``: the class whose mean element is nearest by cosine (Snell et al. 2017, with one episode).
+
+``dense-forest@1`` is in a module of its own.
 """
 
 from __future__ import annotations

@@ -172,9 +172,8 @@ class NnFormer(nn.Module):
     # --------------------------------------------------------------------------------------- encoder contract
 
     def read(self, name: str, batch: Batch) -> Tokens:
-        """All stages side by side."""
-        del name  # the only one
-        return stages_together(self, batch)
+        """All stages side by side, see :func:`stages_together`."""
+        return stages_together(self, name, batch)
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
         if layers:

@@ -87,9 +87,8 @@ class SwinUnetr(nn.Module):
         return out
 
     def read(self, name: str, batch: Batch) -> Tokens:
-        """All stages side by side."""
-        del name  # the only one
-        return stages_together(self, batch)
+        """All stages side by side, see :func:`stages_together`."""
+        return stages_together(self, name, batch)
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
         _no_layers(layers)
@@ -166,9 +165,8 @@ class VolumeVit(nn.Module):
         return out
 
     def read(self, name: str, batch: Batch) -> Tokens:
-        """All stages side by side."""
-        del name  # the only one
-        return stages_together(self, batch)
+        """All stages side by side, see :func:`stages_together`."""
+        return stages_together(self, name, batch)
 
     def forward(self, batch: Batch, layers: Sequence[int] = ()) -> Features:
         _no_layers(layers)

@@ -18,8 +18,9 @@ from repcore.interfaces import Batch, Features, Tokens
 LEVELS = ("stage3", "stage2", "stage1", "stage0")
 """Token levels of :class:`Features`; the coarsest is the default."""
 
-READOUTS = ("all",)
-"""Readouts of every backbone: all stages side by side."""
+TOGETHER, BETWEEN = "all", "all-linear"
+READOUTS = (TOGETHER, BETWEEN)
+"""Readouts of every backbone: all stages side by side, at the finest tokens or linearly between tokens."""
 
 
 class VolumeBackbone(Protocol):
@@ -65,21 +66,31 @@ def pyramid_features(maps: Sequence[Tensor], stem_stride: int) -> Features:
     return Features(pooled=coarsest.mean(dim=(1, 2, 3)), tokens=tokens)
 
 
-def stages_together(backbone: VolumeBackbone, batch: Batch) -> Tokens:
-    """All stages side by side at the finest tokens, (B, T, sum of widths): those of coarse stages from the token in
-    which each lies; ``source`` as of the finest."""
+def stages_together(backbone: VolumeBackbone, name: str, batch: Batch) -> Tokens:
+    """All stages side by side.
+
+    Args:
+        name: ``all``: at the finest tokens, coarse stages from the token in which each lies, (B, T, sum of widths);
+            ``source`` as of the finest. ``all-linear``: at every voxel, linear between the tokens of each stage.
+    """
     maps = backbone.pyramid(batch.inputs["volume"])
-    edges = maps[0].shape[1:4]
-    carried = [
-        F.interpolate(one.movedim(-1, 1), edges, mode="nearest").movedim(1, -1) if one.shape[1:4] != edges else one
-        for one in maps
-    ]
-    stride = backbone.stem_stride
+    stride = 1 if name == BETWEEN else backbone.stem_stride
+    edges = tuple(size * backbone.stem_stride // stride for size in maps[0].shape[1:4])
+    values = torch.cat([_carried(one.movedim(-1, 1), edges, name == BETWEEN) for one in maps], dim=1).movedim(1, -1)
     return Tokens(
-        torch.cat(carried, dim=-1).flatten(1, 3),
+        values.flatten(1, 3),
         position=token_centres(edges, stride, maps[0]),
-        source=voxel_tokens(maps[0].shape[:4], stride, maps[0]),
+        source=voxel_tokens(values.shape[:4], stride, maps[0]),
     )
+
+
+def _carried(values: Tensor, edges: tuple[int, ...], is_linear: bool) -> Tensor:
+    """A map (B, C, d, h, w) at so many places along each axis."""
+    if values.shape[2:] == edges:
+        return values
+    if is_linear:
+        return F.interpolate(values, edges, mode="trilinear", align_corners=False)
+    return F.interpolate(values, edges, mode="nearest")
 
 
 def token_centres(shape: Sequence[int], stride: float, like: Tensor) -> Tensor:
