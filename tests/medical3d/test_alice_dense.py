@@ -256,11 +256,30 @@ def test_figures_about_voxels_have_their_baselines(model: Path, data: Path, caps
     out = capsys.readouterr().out
     table = json.loads(out[out.index("[") :])[0]
     value = {one["features"]: one["mean"] for one in table["entries"] if one["metric"] == "dice"}
-    assert {"trained", "random-init", "intensities", "place", "intensities-and-place"} < set(value)
+    raw = {"intensities", "place", "intensities-and-place", "filters-and-place"}
+    assert {"trained", "random-init", *raw} < set(value)
     assert value["intensities-and-place"] > value["train-majority"] + 0.1
     surface = next(one for one in table["entries"] if one["metric"] == "surface-dice-16mm")
     assert 0 < surface["tasks"]["0"] <= 1
     assert 0 < surface["mean"] <= 1
+
+
+def test_filters_of_a_bright_ball(people: Phantoms, preprocessor: VolumePreprocessor) -> None:
+    from repcore_medical3d.preprocessors.volume_baselines import SCALES, filters_and_place
+
+    places = np.stack(np.meshgrid(*[np.arange(24.0)] * 3, indexing="ij"), -1) - 11.5
+    radius = np.linalg.norm(places, axis=-1)
+    ball = Volume(np.where(radius < 5, 200.0, -100.0).astype(np.float32), np.diag([16.0, 16.0, 16.0, 1.0]))
+    found = filters_and_place(preprocessor, Sample("ball", ball), [], "voxel")
+    assert found.shape == (24, 24, 24, 1 + 9 * len(SCALES) + 9)
+    smooth, slope, laplace, *eigen = np.moveaxis(found[..., 1 + 9 : 1 + 18], -1, 0)  # of scale 1
+    hessian, structure = np.stack(eigen[:3]), np.stack(eigen[3:])
+    np.testing.assert_allclose(hessian.sum(0), laplace, atol=1e-4)
+    assert (np.diff(hessian, axis=0) >= -1e-6).all()
+    edge, inside = np.abs(radius - 5) < 0.7, radius < 2
+    assert slope[edge].min() > 10 * slope[inside].max()
+    assert structure[2][edge].min() > 3 * structure[1][edge].max()  # one direction at a face
+    assert smooth[inside].min() > 0.9
 
 
 def test_place_is_given_to_the_encoder_and_its_twin_alike(
@@ -281,7 +300,7 @@ def test_place_is_given_to_the_encoder_and_its_twin_alike(
     assert run([*command, "--level", "voxel", "--with", "places"]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "--with 'places'" in told
-    assert "intensities, place, intensities-and-place" in told
+    assert "intensities, place, intensities-and-place, filters-and-place" in told
     assert run([*command, "--with", "place"]) == 2
     assert "--level" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="for labels of elements"):

@@ -96,6 +96,13 @@ PROBE_TABLE: tuple[tuple[str, str, str, tuple[TargetKind, ...], str], ...] = (  
         "Random forest on 600 elements a class, answers as often as each class occurs",
     ),
     (
+        "dense-mlp@1",
+        "dense_mlp:DenseMlpProbe",
+        "dense_mlp:DenseMlpConfig",
+        CLASSES,
+        "Two small networks on 600 elements a class, corrected to how often each class occurs",
+    ),
+    (
         "dense-knn@1",
         "dense:DenseNeighbourProbe",
         "dense:DenseNeighbourConfig",

@@ -9,7 +9,7 @@ standardised:
 - ``dense-knn@1``: the class with most weight among the 20 nearest drawn elements by cosine, exp(cosine / 0.07).
 - ``dense-prototype@1``: the class whose mean element is nearest by cosine (Snell et al. 2017, with one episode).
 
-``dense-forest@1`` is in a module of its own.
+``dense-forest@1`` and ``dense-mlp@1`` are in modules of their own.
 """
 
 from __future__ import annotations
@@ -161,10 +161,8 @@ class DenseFrequencyProbe(DenseLinearProbe):
 
     def _learn(self, values: np.ndarray, classes: np.ndarray, frequency: Mapping[int, int]) -> None:
         super()._learn(values, classes, frequency)
-        drawn = np.asarray([(classes == one).mean() for one in self._model.classes_])
-        number = np.asarray([frequency.get(int(one), 0) for one in self._model.classes_], np.float64)
-        true = number / number.sum() if (number > 0).all() else drawn
-        self._shift = np.log(true) - np.log(drawn)
+        drawn, occurs = shares(classes, frequency)
+        self._shift = np.log(occurs) - np.log(drawn)
 
     def _answer(self, values: np.ndarray) -> np.ndarray:
         scores = self._model.decision_function(values)
@@ -248,6 +246,15 @@ class DenseNeighbourProbe(ElementProbe):
 def _unit_rows(values: np.ndarray) -> np.ndarray:
     unit: np.ndarray = (values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)).astype(np.float32)
     return unit
+
+
+def shares(classes: np.ndarray, frequency: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the classes (K,), ascending: among drawn elements (n,), and among all where each of them is counted,
+    else the same."""
+    known, number = np.unique(classes, return_counts=True)
+    drawn = number / number.sum()
+    occurs = np.asarray([frequency.get(int(one), 0) for one in known], np.float64)
+    return drawn, occurs / occurs.sum() if (occurs > 0).all() else drawn
 
 
 def balanced_draw(classes: np.ndarray, per_class: int, rng: np.random.Generator) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
-from repcore.evaluation.probes.dense import ElementProbe
+from repcore.evaluation.probes.dense import ElementProbe, shares
 
 ROUNDS = 300  # of the search for shares
 FIRST_STEP, DECAY = 0.1, 0.99  # of its steps
@@ -47,15 +47,13 @@ class DenseForestProbe(ElementProbe):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # elements that all trees have seen are left out below
             self._model.fit(values.astype(np.float32), classes)
-        known, numbers, drawn = np.unique(classes, return_inverse=True, return_counts=True)
-        occurs = np.asarray([frequency.get(int(one), 0) for one in known], np.float64)
-        occurs = occurs if (occurs > 0).all() else drawn.astype(np.float64)
+        drawn, occurs = shares(classes, frequency)
         votes = np.asarray(self._model.oob_decision_function_)
         unseen = np.isfinite(votes).all(1) & (votes.sum(1) > 0)
-        self._shift = np.log(occurs / occurs.sum()) - np.log(drawn / drawn.sum())
+        self._shift = np.log(occurs) - np.log(drawn)
         if unseen.any():
-            weights = (occurs / drawn)[numbers][unseen]
-            self._shift = shifts_for_shares(self._logarithms(votes[unseen]), weights, occurs / occurs.sum())
+            weights = (occurs / drawn)[np.unique(classes, return_inverse=True)[1]][unseen]
+            self._shift = shifts_for_shares(self._logarithms(votes[unseen]), weights, occurs)
 
     def _logarithms(self, votes: np.ndarray) -> np.ndarray:
         """Half a vote stands for none."""

@@ -87,6 +87,7 @@ PREPROCESSORS = (
             "intensities": f"{VOXEL_BASELINES}:intensities",
             "place": f"{VOXEL_BASELINES}:place",
             "intensities-and-place": f"{VOXEL_BASELINES}:intensities_and_place",
+            "filters-and-place": f"{VOXEL_BASELINES}:filters_and_place",
         },
         element_metrics={"surface-dice": f"{PACKAGE}.probes.surface_dice:SurfaceDice"},
         labelled_item=f"{PACKAGE}.views.labelled_items:labelled_cube",
