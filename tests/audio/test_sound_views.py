@@ -13,7 +13,7 @@ from repcore_audio.configs.spectrogram import LogMelConfig
 from repcore_audio.configs.views import SoundChange
 from repcore_audio.preprocessors.spectrogram import LogMelPreprocessor
 from repcore_audio.preprocessors.waveform import Hidden
-from repcore_audio.views.sounds import changed_sound
+from repcore_audio.views.sounds import changed_sound, filtered
 
 NOTHING = SoundChange(
     kept_share=(1.0, 1.0), shift_share=0.0, gain_db=0.0, noise_db=None, masked_bands=0, masked_stretches=0
@@ -97,6 +97,21 @@ def test_speed_moves_pitch_and_length_alike(factor: float) -> None:
     found = view(item, made, speed=(factor, factor))
     assert found.meta["sound_frames"] == min(made.log_mel.frames(len(found.values)), 64)  # of the longest window
     assert made.collate([found]).inputs["spectrogram"].shape[1] == found.meta["frames"]
+
+
+def test_a_filter_raises_each_frequency_by_its_own_share() -> None:
+    times = torch.arange(16_000, dtype=torch.float64) / 16_000
+    low, high = (torch.sin(2 * torch.pi * hertz * times) for hertz in (160.0, 8_000 * 0.02**0.5))
+    gains = np.array([-6.0, 3.0, 12.0])  # at 160 Hz, at the middle of the logarithm, at 8 kHz
+    heard = filtered((low + high).float(), gains)
+    share = torch.fft.rfft(heard).abs() / torch.fft.rfft((low + high).float()).abs()
+    assert 20 * np.log10(float(share[160])) == pytest.approx(-6.0, abs=0.1)
+    assert 20 * np.log10(float(share[round(8_000 * 0.02**0.5)])) == pytest.approx(3.0, abs=0.1)
+    made = preprocessor()
+    item = item_of(made, 60)
+    changed = view(item, made, filter_db=12.0).values
+    assert changed.shape == item.values.shape
+    assert not torch.allclose(changed, item.values)
 
 
 def test_what_would_be_shorter_than_a_patch_keeps_its_speed() -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,8 +21,11 @@ from repcore.config import TrainerConfig
 from repcore.errors import ConfigError, RunError
 from repcore.files import read_lines
 from repcore.reporting import LogReporter
+from repcore.training.assembly import RunParts
 from repcore.training.processes import shared_step
+from repcore.training.run_folder import REQUEST, RunFolder
 from repcore.training.sharding import SharingStrategy, check_sharing
+from repcore.training.way_on import resume_command
 from tests.conftest import ROOT, write_distribution
 
 
@@ -39,6 +44,8 @@ def repcore(tmp_path: Path, *words: str, launcher: Mapping[str, str] | None = No
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "reducer.cpp" not in done.stderr, "advice of torch to its own developers"
+    said = done.stdout.splitlines()
+    assert len(said) == len(set(said)), "one process speaks"
     return done.stderr
 
 
@@ -174,6 +181,19 @@ def test_a_fine_tuning_with_shared_parameters_keeps_what_one_process_keeps(tmp_p
         torch.testing.assert_close(got[name], value, atol=1e-5, rtol=1e-5, msg=lambda told, at=name: f"{at}: {told}")
     rows = [pq.read_table(tmp_path / name / "predictions" / "test.parquet").to_pylist() for name in ("one", "fsdp")]
     assert len(rows[0]) == len(rows[1]) > 0
+
+
+def test_what_goes_on_is_the_whole_fine_tuning(tmp_path: Path) -> None:
+    inner = RunFolder(tmp_path / "run" / "seeds" / "1")
+    inner.path.mkdir(parents=True)
+    training, tuning = (
+        cast(RunParts, SimpleNamespace(resolved=SimpleNamespace(domain="toy", recipe=f"toy/{one}")))
+        for one in ("net", "finetune")
+    )
+    assert resume_command(training, inner).endswith(f"toy train --resume {inner.path}")
+    assert "same arguments" in resume_command(tuning, inner)
+    (tmp_path / "run" / REQUEST).write_text("{}")
+    assert resume_command(tuning, inner).endswith(f"toy finetune --resume {tmp_path / 'run'}")
 
 
 def test_what_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:

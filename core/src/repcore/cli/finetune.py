@@ -16,6 +16,7 @@ from repcore.cli.console import ConsoleReporter, say, show_json, table
 from repcore.cli.options import RUNS_FOLDER, device_option, json_option, reader_options, reading_options
 from repcore.devices import torch_device
 from repcore.errors import ConfigError, DataError, RunError
+from repcore.launching import is_first_process
 
 if TYPE_CHECKING:
     from repcore.embedding.model import Model
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from repcore.training.finetune_plan import FinetuneOutcome
     from repcore.training.run_folder import RunFolder
 
-REQUEST, BEGUN = "request.json", "begun.json"
+BEGUN = "begun.json"
 NOT_STORED = ("resume", "out", "device", "as_json")
 
 
@@ -90,6 +91,8 @@ def finetune_command(
 
 def _resumed(folder: RunFolder, model: Path | None, data: str | None, overrides: tuple[str, ...]) -> dict[str, Any]:
     """What was asked for when it began; the model and the data may lie in another place now, and are compared."""
+    from repcore.training.run_folder import REQUEST
+
     stored: dict[str, Any] | None = folder.read_json(REQUEST)
     if stored is None:
         raise RunError(f"{folder.path} is not a fine-tuning", hint="pre-training goes on with: train --resume")
@@ -205,13 +208,14 @@ def _run(domain: str, request: dict[str, Any], folder: RunFolder | None, given: 
         reporter.close()
         record = record_of(outcome, {**_storable(request), "data_fingerprint": reader.fingerprint})
         folder.write_json("finetune.json", record)
-    _show(outcome, record, targets[0], plan.title, given["as_json"])
+    if is_first_process():
+        _show(outcome, record, targets[0], plan.title, given["as_json"])
 
 
 def _new_folder(domain: str, request: dict[str, Any], label: str, out: Path) -> RunFolder:
     """A run folder that knows what was asked for."""
     from repcore.training.finetune_request import name_in_folder
-    from repcore.training.run_folder import RunFolder, run_name
+    from repcore.training.run_folder import REQUEST, RunFolder, run_name
     from repcore.training.way_on import making_room
 
     folder = RunFolder.create(out, run_name(f"{domain}/finetune-{name_in_folder(label)}", request["name"]))

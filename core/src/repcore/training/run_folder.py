@@ -29,6 +29,7 @@ from repcore.outputs import folder_for
 from repcore.registry import Registry
 
 COMMANDS = "commands.jsonl"
+REQUEST = "request.json"  # of a fine-tuning: what was asked for, by which it can go on
 MOST_NAMED = 8
 DEEPEST_INSIDE = 4  # folders from a run inside another one (controls/<name>/members/<k>) up to that one
 LONGEST_NAME = 200  # bytes; systems take 255, and numbers and suffixes are put behind
@@ -116,11 +117,14 @@ class RunFolder:
 
     def commands(self) -> list[list[str]]:
         """The command that began this run (or the one that it lies in), then those that went on with it."""
-        for path in (self.path, *self.path.parents[:DEEPEST_INSIDE]):
-            if (path / COMMANDS).is_file():
-                lines = [one for one in read_lines(path / COMMANDS) if isinstance(one, dict)]
-                return [[str(word) for word in one.get("command") or ()] for one in lines]
-        return []
+        whole = self.around(COMMANDS)
+        lines = [] if whole is None else [one for one in read_lines(whole / COMMANDS) if isinstance(one, dict)]
+        return [[str(word) for word in one.get("command") or ()] for one in lines]
+
+    def around(self, name: str) -> Path | None:
+        """The folder of this run, or of one that it lies in, in which a file of that name is."""
+        folders = (self.path, *self.path.parents[:DEEPEST_INSIDE])
+        return next((one for one in folders if (one / name).is_file()), None)
 
     def place_of(self, path: str) -> str:
         """A path as the run's first command named it, seen from here: relative ones began where that was typed."""

@@ -15,7 +15,7 @@ from repcore.files import is_disk_full
 from repcore.launching import is_first_process
 from repcore.training.assembly import RunParts
 from repcore.training.checkpointing import has_checkpoint
-from repcore.training.run_folder import RunFolder
+from repcore.training.run_folder import REQUEST, RunFolder
 
 
 def way_on(parts: RunParts, folder: RunFolder) -> str | None:
@@ -76,8 +76,13 @@ def report_command(folder: Path) -> str:
 
 
 def resume_command(parts: RunParts, folder: RunFolder) -> str:
-    """What to type to go on with a run."""
-    return shlex.join(["repcore", parts.resolved.domain, "train", "--resume", str(folder.path)])
+    """What to type to go on with a run; of a run inside a fine-tuning (seeds, members), to go on with all of it."""
+    if parts.resolved.recipe.rpartition("/")[2] != "finetune":
+        return shlex.join(["repcore", parts.resolved.domain, "train", "--resume", str(folder.path)])
+    whole = folder.around(REQUEST)
+    if whole is None:
+        return "repcore.finetune with the same arguments again"  # from Python, which keeps no request
+    return shlex.join(["repcore", parts.resolved.domain, "finetune", "--resume", str(whole)])
 
 
 def without_worker(error: WorkerLostError, folder: RunFolder, resume: str, workers: int) -> WorkerLostError:

@@ -22,6 +22,10 @@ class SoundChange:
     )
     shift_share: float = setting(0.5, "furthest shift in time, round the end, as a share of the stretch", min=0, max=1)
     gain_db: float = setting(6.0, "largest change of loudness either way", "dB", min=0, max=300)
+    filter_db: float = setting(
+        0.0, "furthest a random filter raises or lowers a frequency, as another room or microphone would", "dB",
+        min=0, max=100,
+    )  # fmt: skip
     noise_db: tuple[float, float] | None = setting(
         (10.0, 40.0),
         "range of the signal-to-noise ratio of added white noise; null = no noise",

@@ -24,6 +24,8 @@ from repcore_audio.preprocessors.spectrogram import LogMelPreprocessor
 from repcore_audio.preprocessors.waveform import Hidden, waveforms
 
 STEPS_OF_SPEED = 20  # of 1
+FILTER_POINTS = 6  # at which a random filter is drawn
+LOWEST_SHARE = 0.02  # of half the sampling rate: its first point
 
 
 class SoundPair:
@@ -85,6 +87,8 @@ def changed_sound(
     if change.speed is not None:
         wave = at_speed(wave, generator.uniform(*np.log(change.speed)), shortest)
         kept = len(wave)
+    if change.filter_db:
+        wave = filtered(wave, generator.uniform(-change.filter_db, change.filter_db, FILTER_POINTS))
     furthest = int(kept * change.shift_share)
     wave = wave.roll(int(generator.integers(-furthest, furthest + 1)))
     if change.noise_db is not None:
@@ -108,6 +112,20 @@ def at_speed(wave: Tensor, log_factor: float, shortest: int) -> Tensor:
     """
     convert = resampler(max(1, round(STEPS_OF_SPEED * math.exp(log_factor))), STEPS_OF_SPEED)
     return convert(wave[None])[0] if convert.length(len(wave)) >= shortest else wave
+
+
+def filtered(wave: Tensor, gains: np.ndarray) -> Tensor:
+    """FilterAugment's linear form (Nam et al. 2022, ICASSP, section 2): decibels between points are on straight lines.
+
+    Points are evenly apart in the logarithm of frequency, as mel bands nearly are.
+
+    Args:
+        wave: (n,). gains: of the points, in dB.
+    """
+    spectrum = torch.fft.rfft(wave)
+    height = np.log(np.maximum(np.linspace(0.0, 1.0, len(spectrum)), LOWEST_SHARE))
+    decibels = np.interp(height, np.linspace(np.log(LOWEST_SHARE), 0.0, len(gains)), gains)
+    return torch.fft.irfft(spectrum * torch.from_numpy(10 ** (decibels / 20)).to(spectrum.real.dtype), n=len(wave))
 
 
 def _stretch(axis: int, size: int, widest: float, generator: np.random.Generator) -> Hidden:
