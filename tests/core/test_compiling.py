@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.exc import InternalTorchDynamoError
 
 from repcore.cli.main import run
 from repcore.files import read_lines
@@ -47,6 +48,50 @@ def test_what_cannot_be_compiled_is_refused_in_words(
     assert "trainer.compile=true, but torch cannot compile" in told
     assert "torch cannot trace this" in told
     assert not (tmp_path / "r" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(("from_call", "word"), [(2, "trial"), (4, "run")])
+def test_what_is_compiled_anew_and_fails_then_is_said(
+    from_call: int, word: str, toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The first batch has been compiled; sizes of another cannot be."""
+    kind = next(one for one in vars(code).values() if isinstance(one, type) and hasattr(one, "draw"))
+    own, compiled, calls = kind.forward, [], []
+
+    def fails(self: Any, *given: Any, **named: Any) -> Any:
+        if compiled:
+            calls.append(1)
+        if len(calls) >= from_call:
+            raise InternalTorchDynamoError("TypeError: cannot determine truth value of Relational")
+        return own(self, *given, **named)
+
+    monkeypatch.setattr(kind, "forward", fails)
+    monkeypatch.setattr(kind, "compile", lambda self, **named: compiled.append(1))
+    assert run([*TRAIN, *COMPILED, "--out", str(tmp_path), "--name", "r"]) == 2
+    told = capsys.readouterr().err
+    assert "trainer.compile=true, but torch cannot compile" in told
+    assert "cannot determine truth value" in told
+    assert "trainer.compile=false" in told
+    assert ("--resume" in told) == (word == "run")
+
+
+def test_sizes_that_never_settle_are_warned_of(
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = next(one for one in vars(code).values() if isinstance(one, type) and hasattr(one, "draw"))
+    own = kind.forward
+
+    def traced(self: Any, *given: Any, **named: Any) -> Any:
+        compiling._counted()["unique_graphs"] += 1
+        return own(self, *given, **named)
+
+    monkeypatch.setattr(kind, "compile", lambda self, **named: None)
+    assert run([*TRAIN, *COMPILED, "--out", str(tmp_path), "--name", "settled"]) == 0
+    assert "compiled anew" not in capsys.readouterr().err
+    monkeypatch.setattr(kind, "forward", traced)
+    assert run([*TRAIN, *COMPILED, "--out", str(tmp_path), "--name", "anew"]) == 0
+    assert "compiled anew for batch after batch" in capsys.readouterr().err
 
 
 def test_a_trial_without_an_end_is_refused_in_words(

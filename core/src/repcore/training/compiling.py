@@ -1,9 +1,11 @@
 """``trainer.compile=true``: the objective is compiled for a trial before the run, and refused in words if it cannot be.
 
 torch compiles when a step is first made, and what it cannot trace shows up as an error from deep inside, after the run
-has begun. One batch of training rows is therefore sent through a compiled copy, forwards and backwards; the objective
-itself, its buffers and the global generators stay as they are. Ragged data make torch compile many pieces, each for
-minutes where there are few processors, so that the trial has a limit, too.
+has begun. Batches of training rows are therefore sent through a compiled copy, forwards and backwards: three, since
+torch takes the sizes of the first for fixed, compiles again for others, and may fail only then. The objective itself,
+its buffers and the global generators stay as they are. Ragged data make torch compile many pieces, each for minutes
+where there are few processors, so that the trial has a limit, too; where the third batch still is compiled, this is
+said.
 """
 
 from __future__ import annotations
@@ -26,14 +28,16 @@ import torch
 
 from repcore.data.guard import error_in_words
 from repcore.data.seeds import mix
-from repcore.errors import ConfigError
-from repcore.interfaces import Objective, Progress
+from repcore.errors import ConfigError, RunError
+from repcore.interfaces import Batch, Objective, Progress
 from repcore.ops import keep_out_of_graphs
 from repcore.reporting import Reporter
 from repcore.training.assembly import RunParts
 from repcore.training.loaders import FixedBatches, build_loader
 
 TRIAL_ROWS = 4
+TRIALS = 3  # batches: sizes taken for fixed, then for free; after them nothing should be left to compile
+COMPILERS = ("torch._dynamo", "torch._inductor", "torch.fx")  # where errors of torch's compiler are defined
 AGAIN = 5.0  # seconds after which a ring that was lost is repeated
 
 
@@ -57,7 +61,7 @@ def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: 
     _counted().clear()
     try:
         with torch.random.fork_rng(), _at_most(trainer.compile_limit):
-            _trial(parts, device, Progress(0, total_steps))
+            settles = _trial(parts, device, Progress(0, total_steps))
     except _Late:
         raise ConfigError(
             f"trainer.compile=true, but {name} is not compiled after {trainer.compile_limit} s "
@@ -74,6 +78,11 @@ def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: 
     finally:
         torch._dynamo.reset()
     reporter.info(f"compiled in {time.perf_counter() - started:.0f} s")
+    if not settles:
+        reporter.warn(
+            f"{name} is compiled anew for batch after batch, whose sizes differ: steps may take longer than without "
+            "trainer.compile"
+        )
     parts.objective.compile(backend=trainer.compile_backend)
 
 
@@ -126,20 +135,44 @@ def _at_most(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def _trial(parts: RunParts, device: str, progress: Progress) -> None:
-    """One compiled step of a copy, without the optimiser."""
-    rows = parts.train[: min(TRIAL_ROWS, parts.resolved.data.batch_size, len(parts.train))]
-    batches = FixedBatches(np.asarray(rows), len(rows), parts.resolved.trainer.seed, progress=progress)
-    loader = build_loader(
-        parts.items(np.asarray(rows)), batches, parts.reader.targets, domain=parts.resolved.domain, workers=0,
-        pin_memory=False,
-    )  # fmt: skip
+def _trial(parts: RunParts, device: str, progress: Progress) -> bool:
+    """Compiled steps of a copy, without the optimiser; whether the last of them was made without compiling anew."""
     module = copy.deepcopy(parts.objective).to(device).train()
-    rules = cast(Objective, module)
-    batch = next(iter(loader)).batch.to(device)
-    generator = torch.Generator(device=device)
-    generator.manual_seed(mix(parts.resolved.trainer.seed, "draw", 0, 0))
-    with torch.no_grad():
-        draws = rules.draw(batch, generator, progress)
     module.compile(backend=parts.resolved.trainer.compile_backend)
-    rules(batch, draws).total.backward()
+    rules = cast(Objective, module)
+    traced = 0
+    for number in range(TRIALS):
+        traced = _counted()["unique_graphs"]
+        batch = _trial_batch(parts, number, progress).to(device)
+        generator = torch.Generator(device=device)
+        generator.manual_seed(mix(parts.resolved.trainer.seed, "draw", 0, number))
+        with torch.no_grad():
+            draws = rules.draw(batch, generator, progress)
+        rules(batch, draws).total.backward()
+    return _counted()["unique_graphs"] == traced
+
+
+def _trial_batch(parts: RunParts, number: int, progress: Progress) -> Batch:
+    """Other rows for each number, as far as there are some."""
+    size = min(TRIAL_ROWS, parts.resolved.data.batch_size, len(parts.train))
+    rows = np.take(np.asarray(parts.train), np.arange(number * size, (number + 1) * size), mode="wrap")
+    batches = FixedBatches(rows, size, parts.resolved.trainer.seed, progress=progress)
+    loader = build_loader(
+        parts.items(rows), batches, parts.reader.targets, domain=parts.resolved.domain, workers=0, pin_memory=False
+    )
+    return next(iter(loader)).batch
+
+
+def not_compiled(error: Exception, resume: str) -> Exception:
+    """A failure of torch's compiler in the middle of a run, in words; any other error as it is.
+
+    Args:
+        resume: what to type to go on with the run.
+    """
+    if not type(error).__module__.startswith(COMPILERS):
+        return error
+    return RunError(
+        "trainer.compile=true, but torch cannot compile the objective for the sizes of this batch",
+        reason=error_in_words(error),
+        hint=f"{resume} trainer.compile=false",
+    )

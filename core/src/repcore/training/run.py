@@ -29,7 +29,7 @@ from repcore.reporting import Reporter
 from repcore.stopping import Stopped
 from repcore.training.assembly import RunParts, made_whole, teachers
 from repcore.training.checkpointing import STATE, Checkpoints, has_checkpoint, newest_sound, remove_leftovers
-from repcore.training.compiling import compile_objective
+from repcore.training.compiling import compile_objective, not_compiled
 from repcore.training.data_record import begun_by, data_facts, note_data, with_data
 from repcore.training.export import export_model, held_out_diagnosis
 from repcore.training.listeners import (
@@ -283,7 +283,7 @@ def _fit(state: RunState, loader: Any, checkpoint: Path | None, resume: str, wor
         if not state.stop_reason:
             raise without_worker(error, state.folder, resume, workers) from error
     except (RuntimeError, OSError) as error:
-        words = explained(state.trainer, error, resume)
+        words = not_compiled(explained(state.trainer, error, resume), resume)
         if words is error:
             raise
         raise words from error
