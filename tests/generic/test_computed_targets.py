@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from repcore.config.resolve import resolve_run
 from repcore.errors import RepcoreError
 from repcore.interfaces import Batch
 from repcore.reporting import LogReporter
+from repcore.training import computing
 from repcore.training.assembly import assemble
 from tests.generic.domains import PROGRESS, RUNS, batch_of, losses, parts_of
 
@@ -127,6 +129,19 @@ def test_a_resumed_run_has_its_targets_without_computing_them() -> None:
         torch.testing.assert_close(fresh.eval()(batch, {}).total, parts.objective.eval()(batch, {}).total)
     with pytest.raises(RepcoreError, match="'nobody' has no computed targets"):
         fresh(dataclasses.replace(batch, sample_id=["nobody", *batch.sample_id[1:]]), {})
+
+
+def test_they_are_computed_once_for_the_same_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPCORE_CACHE", str(tmp_path))
+    made = []
+    own = computing.RawFeatures.joined
+    monkeypatch.setattr(computing.RawFeatures, "joined", lambda self: made.append(list(self.functions)) or own(self))
+    first, again = assembled(DESCRIPTORS), assembled(DESCRIPTORS, "trainer.steps=7")
+    assert made == [["descriptors"]]
+    assert torch.equal(first.objective._targets, again.objective._targets)
+    assembled(DESCRIPTORS, "data.limit=40")
+    assembled("objective=generic/computed-targets", "objective.targets=[ecfp4]")
+    assert made == [["descriptors"], ["descriptors"], ["ecfp4"]]
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from repcore.data.guard import read_sample
 from repcore.data.preparation import source_rows
 from repcore.embedding.inference import InferenceOptions, run_windows
-from repcore.errors import ConfigError, ItemError, closest
-from repcore.evaluation.raw_inputs import RawFeatures
-from repcore.interfaces import DatasetReader, Preprocessor, Sample
+from repcore.errors import ConfigError, closest
+from repcore.interfaces import DatasetReader, Preprocessor
 from repcore.registry import Entry
 from repcore.specs import PreprocessorSpec
-
-READ_AT_ONCE = 256  # samples held in memory: they may be volumes
+from repcore.training.computing import Computing
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,8 @@ class RunStart:
         return Vectors([one for one, kept in zip(ids, good, strict=True) if kept], values[good], int((~good).sum()))
 
     def computed(self, rows: np.ndarray, names: Sequence[str] = ()) -> Computed:
-        """Baselines of the preprocessor on rows as the data set gives them, before anything was prepared.
+        """Baselines of the preprocessor on rows as the data set gives them, before anything was prepared; computed once
+        and kept in the cache.
 
         Args:
             rows: row numbers of ``reader``.
@@ -114,21 +112,10 @@ class RunStart:
                 did_you_mean=closest(unknown or "", known),
             )  # fmt: skip
         own = self.reader if self.own_reader is None else self.own_reader
-        places = source_rows(self.reader, own, np.asarray(rows))
-        features = RawFeatures(self.preprocessor_entry, self.preprocessor, tuple(names) or tuple(known))
-        ids: list[str] = []
-        kept: list[int] = []
-        for first in range(0, len(places), READ_AT_ONCE):
-            read = [_read(own, int(row)) for row in places[first : first + READ_AT_ONCE]]
-            samples = [one for one in read if one is not None]
-            ids += [one.id for one in samples]
-            kept += [int(rows[first + place]) for place, one in enumerate(read) if one is not None]
-            features.add(samples)
-        return Computed(np.asarray(kept, np.int64), ids, features.joined())
-
-
-def _read(reader: DatasetReader, row: int) -> Sample | None:
-    try:
-        return read_sample(reader, row)
-    except ItemError:
-        return None
+        asked = np.unique(np.asarray(rows, np.int64))
+        places = source_rows(self.reader, own, asked)
+        computing = Computing(
+            self.preprocessor_entry, self.preprocessor, tuple(names) or tuple(known), places, self.say
+        )
+        read, ids, values = computing.of(own)
+        return Computed(asked[read], ids, values)
