@@ -122,7 +122,7 @@ def test_whole_files_count_and_leave_when_nobody_has_them_open(
     opened = [local_path(f"memory://bucket/{name}.csv") for name in "abc"]
     assert all(one.exists() for one in opened), "this process uses them"
     for file in bounded_cache._in_use.values():
-        file.close()  # as its end would
+        os.close(file)  # as its end would
     bounded_cache._in_use.clear()
     bucket.pipe_file("/bucket/0.tar", bytes(SIZE))
     fetched_shard("memory://bucket", Shard("0.tar", SIZE, ""))

@@ -103,8 +103,11 @@ def test_what_stays_away_is_named(bucket: Any, monkeypatch: pytest.MonkeyPatch) 
         raise ConnectionRefusedError("nobody listens")
 
     monkeypatch.setattr(bucket, "get_file", refused)
-    with pytest.raises(DataError, match=r"part-00002\.parquet cannot be reached: ConnectionRefusedError(.|\n)*5 times"):
-        one.value(250, "row")
+    for patience, times in ((60.0, 5), (0.0, 2)):
+        monkeypatch.setattr(connections, "PATIENCE", patience)
+        words = rf"part-00002\.parquet cannot be reached: ConnectionRefusedError(.|\n)*{times} times"
+        with pytest.raises(DataError, match=words):
+            one.value(250, "row")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import io
 import json
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from repcore import credentials
 from repcore.cli.main import run
 from repcore.credentials import in_full, without_credentials
 from repcore.data.readers import local_path, open_data
@@ -39,8 +41,8 @@ def shard(number: int) -> bytes:
 class Server(http.server.ThreadingHTTPServer):
     """``files`` by path, ``statuses`` that come first for a path, requests that were ``asked``.
 
-    The first folder of a path says how it is answered: ``whole`` (no stretches), ``lengthless``, ``cut`` in the middle,
-    ``sent-on`` to the rest of the path.
+    The first folder of a path says how it is answered: ``whole`` (no stretches), ``lengthless``, ``packed`` on the way,
+    ``cut`` in the middle, ``sent-on`` to the rest of the path.
     """
 
     def __init__(self) -> None:
@@ -83,6 +85,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if asked and manner != "whole" else 200)
         kind = "text/html" if content.lower().startswith((b"<html", b"<!doctype")) else "application/octet-stream"
         self.send_header("Content-Type", kind)
+        if manner == "packed":
+            part = gzip.compress(part)
+            self.send_header("Content-Encoding", "gzip")
         if manner != "lengthless":
             self.send_header("Content-Length", str(len(part)))
         self.end_headers()
@@ -128,7 +133,7 @@ def test_nobody_listens(server: Server) -> None:
         local_path(f"{server.base}/x.csv")
 
 
-@pytest.mark.parametrize("place", ["", "/whole", "/lengthless", "/sent-on", "/sent-on/lengthless"])
+@pytest.mark.parametrize("place", ["", "/whole", "/lengthless", "/packed", "/sent-on", "/sent-on/lengthless"])
 def test_a_file_comes_whole(server: Server, place: str) -> None:
     server.files[f"{place.removeprefix('/sent-on')}/m.csv"] = CSV
     address = f"{server.base}{place}/m.csv?version=2"
@@ -136,6 +141,14 @@ def test_a_file_comes_whole(server: Server, place: str) -> None:
     part, reader = open_data(default(), address, domain="molecules")
     assert [one.inputs for one in reader] == ["CCO", "CCN", "CC"]
     assert part.plain()["path"] == address
+
+
+@pytest.mark.parametrize(("place", "content"), [("/packed", CSV), ("", gzip.compress(CSV))])
+def test_a_packed_file_is_one_whoever_unpacks_it(server: Server, place: str, content: bytes) -> None:
+    server.files[f"{place}/m.csv.gz"] = content
+    for _ in range(2):
+        _, reader = open_data(default(), f"{server.base}{place}/m.csv.gz", domain="molecules")
+        assert [one.inputs for one in reader] == ["CCO", "CCN", "CC"]
 
 
 def test_half_a_file_is_none(server: Server, tmp_path: Path) -> None:
@@ -153,12 +166,13 @@ def test_a_page_in_place_of_a_file_is_refused(server: Server) -> None:
 
 INDEX = b"""<html><a href="?C=N;O=D">Name</a> <a href="../">up</a> <a href="/">top</a> <a href="mailto:a@b.c">me</a>
 <a href="./part-00000.parquet">0</a> <a href="part-00001.parquet">1</a> <a href="deep/">deep</a>
-<a href="https://elsewhere.org/x.parquet">x</a></html>"""
+<a href="none/">none</a> <a href="https://elsewhere.org/x.parquet">x</a></html>"""
 
 
 @pytest.mark.parametrize("place", ["/plain", "/whole"])
 def test_a_folder_is_what_its_page_links_to(server: Server, place: str) -> None:
     server.files[f"{place}/"] = INDEX
+    server.files[f"{place}/none/"] = b"<html>nothing</html>"
     server.files[f"{place}/deep/"] = b'<html><a href="part-00002.parquet">2</a> <a href="../">up</a></html>'
     for number, folder in enumerate(("", "", "deep/")):
         server.files[f"{place}/{folder}part-{number:05}.parquet"] = shard(number)
@@ -198,7 +212,7 @@ def test_a_changed_file_without_a_tag_is_fetched_by_the_next_process(server: Ser
 
 
 def test_credentials_are_neither_shown_nor_written_down(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.files["/m.csv"] = b"smiles,y\n" + b"".join(b"%s,%d\n" % (b"C" * (1 + row), row) for row in range(30))
     host = server.base.removeprefix("http://")
@@ -218,6 +232,13 @@ def test_credentials_are_neither_shown_nor_written_down(
     assert not [(name, word) for name, text in texts.items() for word in SECRETS if word.encode() in text]
     assert json.loads(texts[str(tmp_path / "r" / "config.json")])["dataset"]["path"] == shown
     assert in_full(shown) == address
+    credentials._full.clear()
+    monkeypatch.delenv(credentials.VARIABLE)
+    resumed = ["molecules", "train", "--resume", str(tmp_path / "r")]
+    assert run(resumed) == 2
+    assert f"{shown} was written down without its credentials" in capsys.readouterr().err
+    run([*resumed, "--data", address])
+    assert "has made all its 2 steps" in capsys.readouterr().err
 
 
 def test_an_address_without_its_credentials_says_so() -> None:

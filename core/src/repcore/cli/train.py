@@ -226,6 +226,7 @@ def _resume(
     overrides: tuple[str, ...] = (),
 ) -> RunResult:
     from repcore.config.resolve import resolve_plain
+    from repcore.data.shards.addresses import recorded_place
     from repcore.training.run_folder import RunFolder
     from repcore.training.same_run import with_free
 
@@ -233,7 +234,7 @@ def _resume(
     plain = folder.read_json("config.json")
     has_data = isinstance(plain, dict) and isinstance(plain.get("dataset"), dict)
     if data is not None and has_data:  # the same data in another place; their content is compared
-        plain = {**plain, "dataset": {**plain["dataset"], "path": str(Path(data).expanduser())}}
+        plain = {**plain, "dataset": {**plain["dataset"], "path": recorded_place(data)}}
     if isinstance(plain, dict):
         plain = _seen_from_here(with_free(plain, overrides, folder), folder)
     resolved = resolve_plain(registry.default(), plain, f"run {folder.path.name}")

@@ -18,7 +18,7 @@ from repcore.data.headers import contradicts, shortened
 from repcore.data.misfits import HARDLY, by_options, not_taken, reads_rows, runners_up, taken_by, unrecognised
 from repcore.data.selection import OPTION, selected
 from repcore.data.setting_flags import with_flag
-from repcore.data.shards.addresses import is_address, whole_address
+from repcore.data.shards.addresses import is_address, recorded_place
 from repcore.data.shards.joined import joined, joined_heads, of_folder, told
 from repcore.data.shards.numbered import PARQUET, Numbered, numbered_tables
 from repcore.data.shards.tar_reader import TarReader, first_row
@@ -137,7 +137,7 @@ def dataset_settings(
     if not data.strip():
         raise DataError(f"{data!r} is an empty path", hint="'.' is the current folder")
     path = local_path(data)
-    kept = whole_address(data) if is_address(data) else str(path)  # what a run records
+    kept = recorded_place(data)
     if special_kind(path):
         raise DataError(f"{data!r} is {special_kind(path)}, no file or folder", hint="save its content as a file first")
     consumer = None if not preprocessor else registry.preprocessor(preprocessor, domain)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from repcore.credentials import held
+
 SCHEMES = (
     "s3", "s3a", "gs", "gcs", "hf", "http", "https", "memory", "file", "local", "abfs", "abfss", "az", "ftp", "sftp",
     "webdav", "oss", "hdfs",
@@ -24,3 +26,8 @@ def whole_address(data: str | Path) -> str:
     """The address with both slashes."""
     scheme, _, rest = str(data).partition(":")
     return f"{scheme.lower()}://{'/' if scheme.lower() in HERE else ''}{rest.lstrip('/')}"
+
+
+def recorded_place(data: str | Path) -> str:
+    """Where data lie, as runs record it: the address without its credentials, or the path."""
+    return held(whole_address(data)) if is_address(data) else str(Path(data).expanduser())

@@ -16,7 +16,6 @@ import shutil
 import time
 import uuid
 from pathlib import Path
-from typing import IO
 
 from repcore.data.preparation import cache_root
 from repcore.errors import DataError
@@ -27,7 +26,7 @@ USED = ".used"
 """In the folder of an address: its bytes, as text. Open, and locked, in every process that uses the folder."""
 DEAD_SECONDS = 3_600.0  # in which nothing came: who fetched it has been killed
 _PARTIAL = re.compile(r".*\.partial-(\d+)-[0-9a-f]{8}")
-_in_use: dict[Path, IO[str]] = {}
+_in_use: dict[Path, int] = {}  # and the open file that holds the lock
 
 
 def fetched_root() -> Path:
@@ -75,12 +74,12 @@ def use(folder: Path) -> None:
         return
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / USED).open("a+", encoding="utf-8")
+        file = os.open(folder / USED, os.O_RDWR | os.O_CREAT, 0o666)
         _lock(file, shared=True)
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-            if os.fstat(file.fileno()).st_ino == (folder / USED).stat().st_ino:
+            if os.fstat(file).st_ino == (folder / USED).stat().st_ino:
                 break
-        file.close()
+        os.close(file)
     _in_use[folder] = file
     os.utime(folder / USED)
 
@@ -137,7 +136,7 @@ def _removed(path: Path) -> bool:
         return True
     try:
         with (path / USED).open("a", encoding="utf-8") as file:
-            if not _lock(file, shared=False):
+            if not _lock(file.fileno(), shared=False):
                 return False
             gone = path.with_name(f".gone-{uuid.uuid4().hex[:8]}")
             path.rename(gone)
@@ -147,12 +146,12 @@ def _removed(path: Path) -> bool:
     return True
 
 
-def _lock(file: IO[str], *, shared: bool) -> bool:
+def _lock(file: int, *, shared: bool) -> bool:
     """Lock a file until it is closed, also by the end of the process; False where another has it, or nothing can."""
     try:
         import fcntl
 
-        fcntl.flock(file.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (ImportError, OSError):  # Windows, or a file system without locks: nothing is removed under anybody
         return False
     return True

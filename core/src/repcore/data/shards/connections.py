@@ -23,6 +23,7 @@ from repcore.errors import DataError, PluginError, RepcoreError, errors_behind
 T = TypeVar("T")
 TRIES = 5
 FIRST_WAIT = 0.5  # seconds before the second try; doubled each time
+PATIENCE = 60.0  # seconds after which no further try begins: some packages try again themselves, for half a minute
 EXTRA = "remote"
 FORBIDDEN = (401, 403, 407)
 GONE = (404, 410)
@@ -65,7 +66,7 @@ def tried(what: str, action: Callable[[], T]) -> T:
     Raises:
         DataError: it is not there, may not be read, or still fails at the last try. PluginError: a package is missing.
     """
-    wait = FIRST_WAIT
+    wait, begun = FIRST_WAIT, time.monotonic()
     for number in range(1, TRIES + 1):
         try:
             return action()
@@ -74,8 +75,8 @@ def tried(what: str, action: Callable[[], T]) -> T:
         except Exception as error:  # each file system has errors of its own
             if refused := refusal(what, error):
                 raise refused from error
-            if number == TRIES:
-                raise DataError(f"{what} cannot be reached: {_words(error)}", tried=f"{TRIES} times") from error
+            if number == TRIES or (number > 1 and time.monotonic() - begun > PATIENCE):
+                raise DataError(f"{what} cannot be reached: {_words(error)}", tried=f"{number} times") from error
             time.sleep(wait)
             wait *= 2
     raise AssertionError
@@ -134,7 +135,7 @@ def _words(error: BaseException) -> str:
     """Kind and text of an error, of its cause where it only says that something was not found."""
     chain = _behind(error) if isinstance(error, FileNotFoundError) else [error]
     said = next((one for one in chain if not isinstance(one, FileNotFoundError)), error)
-    return f"{type(said).__name__}: {said}".rstrip(": ")
+    return f"{type(said).__name__}: {' '.join(str(said).split())}".rstrip(": ")
 
 
 def _package_missing(what: str, error: ImportError) -> PluginError:

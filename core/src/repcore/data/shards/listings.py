@@ -116,7 +116,13 @@ def _linked(system: Any, root: str) -> dict[str, Any]:
     pages, seen = [base], {base}
     while pages:
         page = pages.pop()
-        for one in system.ls(page, detail=True):
+        try:
+            links = system.ls(page, detail=True)
+        except FileNotFoundError as error:  # of a page without links, too
+            if page == base or refusal(page, error) is None:
+                raise
+            continue
+        for one in links:
             name = posixpath.normpath(one["name"].removeprefix(base))
             if name.startswith(".") or any(sign in name for sign in "?#:"):  # up, to itself, an order of the columns
                 continue

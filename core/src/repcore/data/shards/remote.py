@@ -47,6 +47,7 @@ BUFFER = 1 << 20  # bytes that are read ahead
 TRIES = 10
 SHARD_SUFFIXES = (".tar", ".parquet")
 PAGE_STARTS = (b"<!doctype html", b"<html")
+PACKED = b"\x1f\x8b"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _fetched_now: set[Path] = set()  # of the files without a stamp, which are fetched once in each process
 
@@ -70,7 +71,7 @@ def stand_in(address: str | Path) -> Path:
     if names == [""]:
         with _written_cache(folder):
             _fetch_files(text, found, folder, [folder / _name(text)])
-        return folder / _name(text)
+            return _named_as_packed(folder / _name(text))
     if any(name.lower().endswith(SHARD_SUFFIXES) for name in names):
         _refuse_unknown(text, found)
         if not (folder / LISTING).is_file():
@@ -233,6 +234,20 @@ def _fetched_file(address: str, shard: Shard, path: Path) -> None:
 
 
 _ROOM = "set REPCORE_CACHE to a folder with space"
+
+
+def _named_as_packed(path: Path) -> Path:
+    """The file under a name without ``.gz`` where it was unpacked on the way (``Content-Encoding: gzip``)."""
+    if path.suffix.lower() != ".gz":
+        return path
+    with path.open("rb") as file:
+        if file.read(len(PACKED)) == PACKED:
+            return path
+    plain = path.with_suffix("")
+    if not plain.exists() or not plain.samefile(path):
+        plain.unlink(missing_ok=True)
+        plain.hardlink_to(path)
+    return plain
 
 
 def _refuse_page(name: str, path: Path) -> None:

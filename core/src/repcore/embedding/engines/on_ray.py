@@ -11,10 +11,11 @@ import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from repcore.credentials import with_credentials
 from repcore.embedding.engines.parts import Block, Parts, part_file, write_part
 from repcore.embedding.engines.work import Job, Worker
 from repcore.errors import PluginError, RepcoreError, RunError
@@ -203,6 +204,7 @@ class RayCluster:
                     hint="ray start --head, or no --address",
                 ) from error
         self._kind = self._ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(BlockActor)
+        job = replace(job, data=with_credentials(job.data))  # other machines know nothing of what is held here
         self._given = (job, str(parts.path.absolute()), parts.header)
 
     def capacity(self, gpus: float) -> int:
