@@ -39,7 +39,7 @@ def shard(number: int) -> bytes:
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """``files`` by path, ``statuses`` that come first for a path, requests that were ``asked``.
+    """``files`` by path, ``statuses`` that come first for a path, paths ``sent_on``, requests that were ``asked``.
 
     The first folder of a path says how it is answered: ``whole`` (no stretches), ``lengthless``, ``packed`` on the way,
     ``cut`` in the middle, ``sent-on`` to the rest of the path.
@@ -49,6 +49,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.statuses: dict[str, list[int]] = {}
+        self.sent_on: dict[str, str] = {}
         self.asked = Counter[str]()
         self.base = f"http://127.0.0.1:{self.server_port}"
 
@@ -67,9 +68,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.asked[f"{self.command} {path}"] += 1
         if left := self.server.statuses.get(path):
             self.send_error(left.pop())
-        elif path.startswith("/sent-on/"):
+        elif path.startswith("/sent-on/") or path in self.server.sent_on:
             self.send_response(302)
-            self.send_header("Location", path.removeprefix("/sent-on"))
+            self.send_header("Location", self.server.sent_on.get(path, path.removeprefix("/sent-on")))
             self.send_header("Content-Length", "0")
             self.end_headers()
         elif path not in self.server.files:
@@ -141,6 +142,14 @@ def test_a_file_comes_whole(server: Server, place: str) -> None:
     part, reader = open_data(default(), address, domain="molecules")
     assert [one.inputs for one in reader] == ["CCO", "CCN", "CC"]
     assert part.plain()["path"] == address
+
+
+@pytest.mark.parametrize("address", ["/download?id=7&file=m.csv", "/file/7/download"])
+def test_a_file_is_called_as_its_address_or_where_that_leads(server: Server, address: str) -> None:
+    server.files |= {"/download": CSV, "/stored/m.csv": CSV}
+    server.sent_on["/file/7/download"] = "/stored/m.csv?signature=abc"
+    assert local_path(server.base + address).name == "m.csv"
+    assert len(open_data(default(), server.base + address, domain="molecules")[1]) == 3
 
 
 @pytest.mark.parametrize(("place", "content"), [("/packed", CSV), ("", gzip.compress(CSV))])

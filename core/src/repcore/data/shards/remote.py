@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import parse_qsl
 
 from fsspec.implementations.local import LocalFileSystem
 
@@ -69,9 +70,10 @@ def stand_in(address: str | Path) -> Path:
     folder = fetched_root() / sha256(json.dumps([text, found]).encode()).hexdigest()[:24]
     names = [name for name, _, _ in found]
     if names == [""]:
+        name = tried(text, lambda: _file_name(system, root, text))
         with _written_cache(folder):
-            _fetch_files(text, found, folder, [folder / _name(text)])
-            return _named_as_packed(folder / _name(text))
+            _fetch_files(text, found, folder, [folder / name])
+            return _named_as_packed(folder / name)
     if any(name.lower().endswith(SHARD_SUFFIXES) for name in names):
         _refuse_unknown(text, found)
         if not (folder / LISTING).is_file():
@@ -246,7 +248,10 @@ def _named_as_packed(path: Path) -> Path:
     plain = path.with_suffix("")
     if not plain.exists() or not plain.samefile(path):
         plain.unlink(missing_ok=True)
-        plain.hardlink_to(path)
+        try:
+            plain.hardlink_to(path)
+        except OSError:  # a file system without such links
+            shutil.copyfile(path, plain)
     return plain
 
 
@@ -301,6 +306,16 @@ def _whole_name(address: str, shard: Shard) -> str:
 
 def _joined(root: str, name: str) -> str:
     return f"{root.rstrip('/')}/{name}" if name else root
+
+
+def _file_name(system: Any, root: str, address: str) -> str:
+    """Name of a single file, whose ending readers look at: that of its address, else of the one that a web server sends
+    on to (``/download/7``), else a value of its query (``?file=x.csv``)."""
+    own = _name(address)
+    if Path(own).suffix:
+        return own
+    others = [str(system.info(root).get("url") or ""), *(value for _, value in parse_qsl(address.partition("?")[2]))]
+    return next((name for name in map(_name, others) if Path(name).suffix), own)
 
 
 def _name(address: str) -> str:
