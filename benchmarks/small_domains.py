@@ -11,6 +11,7 @@ from pathlib import Path
 from molecule_pieces import with_pieces
 
 TEST_SPEAKERS = ("theo", "yweweler")
+HIPPOCAMPUS = "medical3d/msd_hippocampus"
 QUATERNIUS, GUN_POINT, VOWELS = (
     "pointcloud/quaternius_lowpoly/points.npz", "timeseries/classification/GunPoint",
     "timeseries/classification/JapaneseVowels",
@@ -19,12 +20,14 @@ QUATERNIUS, GUN_POINT, VOWELS = (
 
 @dataclass(frozen=True)
 class Set:
-    """A labelled set and its outer split, as `repcore probe --split` names it; `groups:A,B` are tested."""
+    """A labelled set and its outer split, as `repcore probe --split` names it; `groups:A,B` are tested. Of a set with
+    labels of voxels, `labelled` training scans have them, 0 = all."""
 
     name: str
     path: str
     label: str
     split: str
+    labelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Domain:
         labelled: whether the reader of a labelled set is told which column its label is.
         joined: whether a set's own validation part counts as test part.
         preset: `small`, or the one there is until it has been chosen.
+        dense: whether labels belong to voxels.
     """
 
     recipe: str
@@ -47,6 +51,7 @@ class Domain:
     labelled: bool = False
     joined: bool = False
     preset: str = "small"
+    dense: bool = False
 
 
 def chembl(data: Path, folder: Path) -> Path:
@@ -110,6 +115,17 @@ DOMAINS = {
         "pointcloud/shape-arrays",
         itself(QUATERNIUS),
         (Set("quaternius", QUATERNIUS, "class", "declared"),),
+    ),
+    "volumes": Domain(
+        "medical3d/alice",
+        "medical3d/volume-folder",
+        itself(HIPPOCAMPUS),
+        (
+            Set("hippocampus, 10 labelled scans", HIPPOCAMPUS, "segmentation", "declared", 10),
+            Set("hippocampus, 90 labelled scans", HIPPOCAMPUS, "segmentation", "declared"),
+        ),
+        ("data.validation_limit=8",),
+        dense=True,
     ),
     "films": Domain(
         "medical3d/adam-v2",

@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import small_volumes
 import torch
 from measuring import RESULTS
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
@@ -60,7 +61,7 @@ from repcore.training.assembly import assemble
 from repcore.training.run import start_run
 
 LOG, TABLE = RESULTS / "small_presets.jsonl", RESULTS / "small_presets.md"
-TRAINED, TWIN = "trained", "random twin"
+TRAINED, TWIN, BASELINE = "trained", "random twin", "baseline"
 VECTOR_FORMS = {"class": ("linear@1", "centred@1", "rbf-svm@1"), "regression": ("ridge@1", "centred@1")}
 RAW_FORMS = {kind: (*forms, "forest@1") for kind, forms in VECTOR_FORMS.items()}
 INNER, CHOOSING_SEED = 4, 100
@@ -145,6 +146,9 @@ def one_cell(given: argparse.Namespace, domain: str, seed: int) -> dict[str, Any
     model, minutes = trained(given, domain, seed)
     cell: dict[str, Any] = {"domain": domain, "seed": seed, "minutes": minutes, "sets": {}}
     raw_known = {name: one for line in lines() if line["domain"] == domain for name, one in line["sets"].items()}
+    if DOMAINS[domain].dense:
+        cell["sets"] = small_volumes.judged(*volumes(given, model, domain, seed), raw_known, BASELINE)
+        return cell
     for one in DOMAINS[domain].sets:
         opened = open_set(model, given.data / one.path, one, DOMAINS[domain])
         found = {TRAINED: {TRAINED: vectors(model, opened)}}
@@ -153,7 +157,7 @@ def one_cell(given: argparse.Namespace, domain: str, seed: int) -> dict[str, Any
         model.encoder = own
         sides = {side: judged(opened, features, VECTOR_FORMS) for side, features in found.items()}
         # baselines know no seed: what the first cell has read is not read again
-        sides["baseline"] = raw_known.get(one.name, {}).get("baseline") or judged(opened, raw(model, opened), RAW_FORMS)
+        sides[BASELINE] = raw_known.get(one.name, {}).get(BASELINE) or judged(opened, raw(model, opened), RAW_FORMS)
         facts = {"metric": opened.metric, "kind": opened.target.kind, "rows": test_rows(opened)}
         cell["sets"][one.name] = facts | sides
     return cell
@@ -183,6 +187,16 @@ def trained(given: argparse.Namespace, domain: str, seed: int, *further: str, na
         note.write_text(json.dumps(told | {"validation": result.validation}), encoding="utf-8")
     told = json.loads(note.read_text(encoding="utf-8"))
     return repcore.load(folder / own / "model"), float(told["minutes"])
+
+
+def volumes(
+    given: argparse.Namespace, model: Model, domain: str, seed: int
+) -> tuple[small_volumes.Scans, dict[str, int]]:
+    """Scans of a domain with labels of voxels, and how many of them are labelled by name of the set."""
+    first, *_ = sets = DOMAINS[domain].sets
+    encoders = {TRAINED: model.encoder, TWIN: model.random_twin(seed)}
+    scans = small_volumes.Scans(model, encoders, given.data / first.path, first.label)
+    return scans, {one.name: one.labelled for one in sets}
 
 
 def open_set(model: Model, path: Path, one: Set, domain: Domain) -> Open:
@@ -320,7 +334,7 @@ def row(domain: str, one: Set, found: Sequence[dict[str, Any]], cells: Sequence[
     meaning = metric_of(found[0]["metric"])
     arrow = "up" if meaning.higher_is_better else "down"
     minutes = statistics.mean(cell["minutes"] for cell in cells)
-    best = found[0]["baseline"]
+    best = found[0][BASELINE]
     words = ", ".join(dict.fromkeys(best["chosen"])) if len(set(best["chosen"])) == 1 else "chosen in each fold"
     shown = [
         f"{domain}, {DOMAINS[domain].preset}",
@@ -330,7 +344,7 @@ def row(domain: str, one: Set, found: Sequence[dict[str, Any]], cells: Sequence[
         mean(found, TWIN),
         f"{best['score']:.3f} ({words})",
         in_words(against(found, TWIN)),
-        in_words(against(found, "baseline")),
+        in_words(against(found, BASELINE)),
         f"{minutes:.0f}",
     ]
     return "| " + " | ".join(shown) + " |"
@@ -357,8 +371,8 @@ def read(one: dict[str, Any], fold: dict[str, Any]) -> Scores:
     scores = Scores({one["metric"]: fold["score"]})
     each = np.asarray(fold["each"], np.float64)
     scores.rows, scores.truth = np.asarray(fold["rows"]), np.asarray(fold["truth"])[:, None]
-    if one["metric"] == "accuracy":
-        scores.per_row = {"accuracy": each}
+    if one["metric"] in ("accuracy", "dice"):
+        scores.per_row = {one["metric"]: each}
     elif one["kind"] == "class":
         scores.predictions = np.stack([-each, each], 1)
     else:
@@ -387,6 +401,11 @@ def choose(given: argparse.Namespace) -> None:
     """Train with further settings and print inner scores; no test row is read."""
     domain, *further = given.choose
     model, minutes = trained(given, domain, CHOOSING_SEED, *further, name=f"choose-{time.time_ns()}")
+    if DOMAINS[domain].dense:
+        scans, counts = volumes(given, model, domain, CHOOSING_SEED)
+        for name, told in small_volumes.inner(scans, counts, [BASELINE] if given.baselines else []).items():
+            print(json.dumps({"set": name, "metric": "dice", "minutes": minutes, **told}), flush=True)
+        return
     for one in DOMAINS[domain].sets:
         opened = open_set(model, given.data / one.path, one, DOMAINS[domain])
         own, model.encoder = model.encoder, model.random_twin(CHOOSING_SEED)

@@ -396,6 +396,8 @@ def test_stages_are_linear_between_tokens() -> None:
     encoder, batch = NnFormer(config).eval(), Batch(inputs={"volume": torch.rand(2, 1, 16, 16, 16)}, size=2)
     with torch.no_grad():
         tokens, read = encoder(batch).tokens, encoder.read("all-linear", batch)
+        deep = encoder.read("deep-linear", batch)
+    assert torch.equal(deep.values, read.values[..., 8 + 16 :])
     assert read.values.shape == (2, 16**3, 8 + 16 + 32 + 64)
     assert read.source is not None
     assert torch.equal(read.source, torch.arange(2 * 16**3))

@@ -32,7 +32,7 @@ class DenseMlpConfig:
     )
     width: int = field(default=64, metadata={"help": "of the hidden layer", "unit": "", "min": 1})
     penalty: float = field(default=0.01, metadata={"help": "of the squared weights", "unit": "", "min": 0})
-    updates: int = field(default=6000, metadata={"help": "steps of 200 elements each", "unit": "steps", "min": 1})
+    updates: int = field(default=3000, metadata={"help": "steps of 200 elements each", "unit": "steps", "min": 1})
 
 
 class DenseMlpProbe(ElementProbe):

@@ -18,9 +18,10 @@ from repcore.interfaces import Batch, Features, Tokens
 LEVELS = ("stage3", "stage2", "stage1", "stage0")
 """Token levels of :class:`Features`; the coarsest is the default."""
 
-TOGETHER, BETWEEN = "all", "all-linear"
-READOUTS = (TOGETHER, BETWEEN)
-"""Readouts of every backbone: all stages side by side, at the finest tokens or linearly between tokens."""
+TOGETHER, BETWEEN, DEEP = "all", "all-linear", "deep-linear"
+READOUTS = (TOGETHER, BETWEEN, DEEP)
+"""Readouts of every backbone: all stages side by side, at the finest tokens or linearly between tokens; the coarser
+half of the stages, which know the surroundings, between tokens."""
 
 
 class VolumeBackbone(Protocol):
@@ -67,16 +68,19 @@ def pyramid_features(maps: Sequence[Tensor], stem_stride: int) -> Features:
 
 
 def stages_together(backbone: VolumeBackbone, name: str, batch: Batch) -> Tokens:
-    """All stages side by side.
+    """Stages side by side.
 
     Args:
         name: ``all``: at the finest tokens, coarse stages from the token in which each lies, (B, T, sum of widths);
             ``source`` as of the finest. ``all-linear``: at every voxel, linear between the tokens of each stage.
+            ``deep-linear``: the same of the coarser half of the stages.
     """
     maps = backbone.pyramid(batch.inputs["volume"])
-    stride = 1 if name == BETWEEN else backbone.stem_stride
+    is_linear = name != TOGETHER
+    stride = 1 if is_linear else backbone.stem_stride
     edges = tuple(size * backbone.stem_stride // stride for size in maps[0].shape[1:4])
-    values = torch.cat([_carried(one.movedim(-1, 1), edges, name == BETWEEN) for one in maps], dim=1).movedim(1, -1)
+    read = maps[len(maps) // 2 :] if name == DEEP else maps
+    values = torch.cat([_carried(one.movedim(-1, 1), edges, is_linear) for one in read], dim=1).movedim(1, -1)
     return Tokens(
         values.flatten(1, 3),
         position=token_centres(edges, stride, maps[0]),

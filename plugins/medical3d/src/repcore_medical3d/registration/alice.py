@@ -101,7 +101,7 @@ RECIPES = (
     RecipeSpec(
         name="alice",
         summary="Anatomical invariance and semantic alignment",
-        presets={name: f"{PACKAGE}.recipes.alice:{name}" for name in ("tiny", "scratch", "paper", "figure")},
+        presets={name: f"{PACKAGE}.recipes.alice:{name}" for name in ("tiny", "small", "scratch", "paper", "figure")},
         default="tiny",
         paper=PAPER,
     ),
