@@ -127,7 +127,7 @@ def test_neighbours_vote_with_the_weight_of_their_cosine() -> None:
 
 
 @pytest.mark.parametrize(
-    "probe", [DenseForestProbe(DenseForestConfig(trees=50)), DenseMlpProbe(DenseMlpConfig(updates=1500))]
+    "probe", [DenseForestProbe(DenseForestConfig(trees=50)), DenseMlpProbe(DenseMlpConfig(epochs=400))]
 )
 def test_answers_occur_as_often_as_classes_where_lines_do_not_divide(probe: ElementProbe) -> None:
     rng = np.random.default_rng(0)

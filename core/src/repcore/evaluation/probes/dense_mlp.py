@@ -6,7 +6,6 @@ each class was drawn to how often it occurs, as those of ``dense-frequency@1`` a
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from sklearn.neural_network import MLPClassifier
 
 from repcore.evaluation.probes.dense import ElementProbe, shares
 
-BATCH = 200  # scikit-learn's
 NETWORKS = 2
 LEAST_PROBABILITY = 1e-9
 
@@ -32,7 +30,7 @@ class DenseMlpConfig:
     )
     width: int = field(default=64, metadata={"help": "of the hidden layer", "unit": "", "min": 1})
     penalty: float = field(default=0.01, metadata={"help": "of the squared weights", "unit": "", "min": 0})
-    updates: int = field(default=3000, metadata={"help": "steps of 200 elements each", "unit": "steps", "min": 1})
+    epochs: int = field(default=40, metadata={"help": "passes over the drawn elements", "unit": "", "min": 1})
 
 
 class DenseMlpProbe(ElementProbe):
@@ -44,12 +42,11 @@ class DenseMlpProbe(ElementProbe):
         self._classes, self._shift = np.zeros(0, np.int64), np.zeros(1)
 
     def _learn(self, values: np.ndarray, classes: np.ndarray, frequency: Mapping[int, int]) -> None:
-        epochs = math.ceil(self.config.updates / math.ceil(len(values) / BATCH))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of updates is part of the protocol
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is part of the protocol
             self._networks = [
                 MLPClassifier(
-                    (self.config.width,), alpha=self.config.penalty, max_iter=epochs, random_state=number
+                    (self.config.width,), alpha=self.config.penalty, max_iter=self.config.epochs, random_state=number
                 ).fit(values.astype(np.float32), classes)
                 for number in range(NETWORKS)
             ]
@@ -70,5 +67,5 @@ class DenseMlpProbe(ElementProbe):
             "elements_per_class": self.config.per_class,
             "width": self.config.width,
             "penalty": self.config.penalty,
-            "updates": self.config.updates,
+            "epochs": self.config.epochs,
         }
