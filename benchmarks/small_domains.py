@@ -96,12 +96,11 @@ DOMAINS = {
         joined=True,
     ),
     "audio": Domain(
-        "audio/ssamba",
+        "audio/w2v-bert",
         "audio/fsdd",
         four_speakers,
         (Set("FSDD", "audio/fsdd/recordings", "digit", "groups:" + ",".join(TEST_SPEAKERS)),),
         ("data.split=random",),
-        preset="tiny",
     ),
     "graphs": Domain(
         "graphs/graph-contrast",

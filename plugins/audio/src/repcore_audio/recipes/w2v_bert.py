@@ -45,13 +45,13 @@ def small() -> RunConfig:
     the views change. The codes of :func:`tiny` tell speakers apart instead.
     """
     run = tiny()
-    change = SoundChange(kept_share=(0.8, 1.0), speed=(0.75, 1.3), shift_share=0.05, filter_db=12.0)
+    change = SoundChange(kept_share=(0.8, 1.0), speed=(0.75, 1.3), shift_share=0.05, filter_db=10.0)
     return replace(
         run,
         objective=Part("generic/simclr", {}),
         views=Part("audio/sound-pair", SoundPairConfig(change=change)),
         data=replace(run.data, batch_size=64),
-        trainer=TrainerConfig(steps=300, validate_every=100),
+        trainer=TrainerConfig(steps=900, validate_every=300),
     )
 
 
