@@ -56,7 +56,7 @@ def plan_command(recipe: str, overrides: tuple[str, ...], preset: str | None, da
     measured = measure(parts, order, chosen)
     reporter.close()
     found = costs(measured, parts.resolved, steps, chosen, gpus, tflops)
-    items = parts.resolved.data.batch_size * parts.resolved.trainer.accumulate
+    items = parts.resolved.items_per_step
     storage = storage_bytes(measured.parameters)
     warnings = doubts(len(parts.train), items, steps, parts.resolved.trainer.steps is None)
     facts: dict[str, Any] = {"recipe": entry.full_name, "preset": parts.resolved.preset, "rows": len(parts.train),

@@ -68,6 +68,11 @@ class ResolvedRun:
         """The recipe's domain."""
         return self.recipe.rpartition("/")[0]
 
+    @property
+    def items_per_step(self) -> int:
+        """Of an optimiser step, on all processes together."""
+        return self.data.batch_size * self.trainer.accumulate * self.trainer.processes
+
     def plain(self) -> dict[str, Any]:
         """Everything as JSON values; :func:`resolve_plain` reads it back."""
         parts = {kind: getattr(self, kind) for kind in PART_KINDS}

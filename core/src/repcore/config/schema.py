@@ -145,6 +145,11 @@ class TrainerConfig:
         "stop", "after SIGUSR1 in a Slurm job: stop, or also ask Slurm to start the job again, which then resumes"
     )
 
+    @property
+    def processes(self) -> int:
+        """On all machines together."""
+        return self.devices * self.num_nodes
+
     def __post_init__(self) -> None:
         if self.steps is None and self.epochs is None:
             object.__setattr__(self, "epochs", 1.0)

@@ -48,20 +48,24 @@ def by_options(
         options: settings that the user gave.
 
     Raises:
-        DataError: the settings do not tell; with what each reader says of the data.
+        RepcoreError: what all of them say of the data. DataError: the settings do not tell; with what each reader says.
     """
     knowing = [one for one in entries if set(options) <= set(field_types(one.load("config")))]
     if options and len(knowing) == 1:
         return knowing[0]
-    reasons = []
+    reasons: list[str] = []
+    failed: list[RepcoreError] = []
     for entry in entries:
         try:
             count = len(opened(entry))
             rows = "1 row" if count == 1 else f"{count:,} rows"
             reasons.append(f"{entry.full_name}: could read it as {rows}, but nothing says that it is meant so")
         except RepcoreError as error:
+            failed.append(error)
             more = "; ".join(str(error.facts[one]) for one in ("meaning", "hint") if error.facts.get(one))
             reasons.append(f"{entry.full_name}: {error.summary}{f' ({more})' if more else ''}")
+    if len(failed) == len(entries) and len({one.summary for one in failed}) == 1:
+        raise failed[0]  # what all of them say is wrong with the data (a damaged shard), not with the choice
     raise DataError(
         f"no reader recognises {data!r}",
         found=what_is_there(path),

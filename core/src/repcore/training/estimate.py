@@ -120,7 +120,7 @@ def estimate_run(parts: RunParts, device: str, steps: int, order: StreamOrder) -
         rows=(len(parts.train), held),
         steps=steps,
         validations=times,
-        items_per_step=config.data.batch_size * accumulate,
+        items_per_step=config.items_per_step,
     )
 
 

@@ -44,7 +44,8 @@ def for_rows(settings: FinetuneSettings, rows: int, members: int = 1) -> Finetun
     open_ones = {name: value for name, value in chosen.items() if getattr(finetune, name) == "auto"}
     sections["finetune"] = dataclasses.replace(finetune, **open_ones)
     if few and not settings.given & set(LENGTH):
-        trainer, batch = sections["trainer"], sections["data"].batch_size * sections["trainer"].accumulate
+        trainer = sections["trainer"]
+        batch = sections["data"].batch_size * trainer.accumulate * trainer.processes
         if (trainer.epochs or 1.0) * rows < LEAST_STEPS * batch:
             sections["trainer"] = dataclasses.replace(trainer, steps=LEAST_STEPS, epochs=None)
     if few and "optimiser.lr" not in settings.given:

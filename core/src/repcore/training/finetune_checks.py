@@ -86,10 +86,12 @@ def _said_of_batches(
     """What to say of the batches of one training."""
     resolved, said = resolved_run(model, settings, seed), []
     data = resolved.data
-    order = StreamOrder(split.train, data.batch_size, seed)
+    world = resolved.trainer.processes
+    order = StreamOrder(split.train, data.batch_size, seed, world=world)
     if sampler_of(resolved.objective, data) != "uniform":
         free = NO_ROWS if split.unlabelled is None else split.unlabelled
-        order = order_by_labels(resolved, split.train, row_labels(settings.target, rows, split.train, free))
+        labels = row_labels(settings.target, rows, split.train, free)
+        order = order_by_labels(resolved, split.train, labels, world=world)
     steps, frozen = total_steps(resolved, order), settings.sections["finetune"].frozen_epochs
     an_epoch = max(1, round(order.micro_batches_per_epoch / resolved.trainer.accumulate))
     if frozen and steps <= round(frozen * an_epoch):

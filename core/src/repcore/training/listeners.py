@@ -19,6 +19,7 @@ import torch
 
 from repcore.data.workers import WorkerLostError
 from repcore.files import read_figures, read_lines
+from repcore.interfaces import Progress
 from repcore.memory import return_freed_memory
 from repcore.reporting import figures_in_words
 from repcore.stopping import StopNote
@@ -169,7 +170,7 @@ class MetricsWriter:
         seconds = max(1e-9, time.perf_counter() - self._since)
         line: dict[str, Any] = {
             "step": state.step,
-            "epoch": round(state.step / records[-1].progress.steps_per_epoch, 4),
+            "epoch": round(state.step / _steps_per_epoch(records[-1].progress), 4),
             "split": "train",
         }
         values = {"loss": _mean(record.total for record in records)}
@@ -424,6 +425,13 @@ def _or_infinite(loss: float) -> float:
 def _reason(line: Mapping[str, Any]) -> tuple[Any, ...]:
     """What makes two lines about a rejected row the same."""
     return (line.get("row"), line.get("status"), line.get("reason"))
+
+
+def _steps_per_epoch(progress: Progress) -> float:
+    """Exactly, where a step is of this process; a step that a checkpoint kept knows whole numbers only."""
+    if progress.total_steps and progress.total_epochs:
+        return progress.total_steps / progress.total_epochs
+    return progress.steps_per_epoch
 
 
 def _mean(values: Iterable[Any]) -> float:

@@ -36,7 +36,7 @@ def validation_interval(resolved: ResolvedRun, steps: int, rows: int) -> int:
         return trainer.validate_every
     times = MOST_VALIDATIONS
     if rows > FEW_ROWS:
-        learned = steps * resolved.data.batch_size * trainer.accumulate
+        learned = steps * resolved.items_per_step
         times = min(times, max(1, int(VALIDATION_SHARE * learned / (LOOKED_AT_COST * rows))))
     return max(1, steps // times)
 
@@ -59,7 +59,7 @@ def diagnosed_rows(resolved: ResolvedRun, steps: int, validation: np.ndarray) ->
     Returns:
         row numbers (n,), n <= N, in the order of ``validation``.
     """
-    learned = steps * resolved.data.batch_size * resolved.trainer.accumulate
+    learned = steps * resolved.items_per_step
     looks = max(1, validations(resolved, steps, len(validation)))
     most = max(FEW_DIAGNOSED, int(DIAGNOSIS_SHARE * learned / (VECTOR_COST * looks)))
     if len(validation) <= most:
@@ -76,14 +76,18 @@ def total_steps(resolved: ResolvedRun, order: StreamOrder) -> int:
     return max(1, round((trainer.epochs or 1.0) * order.micro_batches_per_epoch / trainer.accumulate))
 
 
-def stream_order(parts: RunParts, *, world: int = 1, rank: int = 0) -> StreamOrder:
+def stream_order(parts: RunParts, *, world: int | None = None, rank: int = 0) -> StreamOrder:
     """The order in which this device sees the training split; ``data.sampler``, or what the objective asks for.
+
+    Args:
+        world: number of devices; as configured when None. rank: of this one among them.
 
     Raises:
         ConfigError: a sampler that needs labels, in a run without them, or one that cannot go by blocks.
     """
     resolved = parts.resolved
     data = resolved.data
+    world = resolved.trainer.processes if world is None else world
     if sampler_of(resolved.objective, data) != "uniform":
         return order_by_labels(resolved, parts.train, parts.labels, world=world, rank=rank)
     return StreamOrder(

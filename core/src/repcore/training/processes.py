@@ -99,7 +99,7 @@ def process_grid(config: TrainerConfig, here: Place) -> tuple[int, int]:
     if not here.started_together:
         return config.devices, config.num_nodes
     machines = max(1, here.world // max(1, here.local_world))
-    wanted = config.devices * config.num_nodes
+    wanted = config.processes
     if wanted not in (1, here.world):
         raise ConfigError(
             f"trainer.devices={config.devices} times trainer.num_nodes={config.num_nodes} is {wanted}, "

@@ -151,7 +151,7 @@ def build_module(parts: RunParts, folder: RunFolder) -> tuple[ObjectiveModule, E
         folder: of the run, for the capture of a step with NaN or Inf.
     """
     resolved = parts.resolved
-    order = stream_order(parts, world=resolved.trainer.devices * resolved.trainer.num_nodes)
+    order = stream_order(parts)
     steps = total_steps(resolved, order)
     batches = EndlessBatches(order, start=0, accumulate=resolved.trainer.accumulate, total_steps=steps)
 
@@ -297,9 +297,7 @@ def _follow_launcher(parts: RunParts, reporter: Reporter, resume: bool) -> None:
     if (devices, machines) != (config.devices, config.num_nodes):
         trainer, data = dataclasses.replace(config, devices=devices, num_nodes=machines), parts.resolved.data
         if resume:  # the same items a step, so that the stream goes on where it stood
-            size, accumulate = shared_step(
-                data.batch_size, config.accumulate, config.devices * config.num_nodes, here.world, reporter
-            )
+            size, accumulate = shared_step(data.batch_size, config.accumulate, config.processes, here.world, reporter)
             data, trainer = (
                 dataclasses.replace(data, batch_size=size),
                 dataclasses.replace(trainer, accumulate=accumulate),
@@ -489,10 +487,9 @@ def _write_records(registry: Registry, parts: RunParts, folder: RunFolder) -> No
 def _plan_words(parts: RunParts, batches: EndlessBatches, folder: RunFolder) -> str:
     resolved = parts.resolved
     parameters = sum(parameter.numel() for parameter in parts.objective.parameters() if parameter.requires_grad)
-    items = resolved.data.batch_size * resolved.trainer.accumulate
     named = "; ".join(f"teacher {one['name']}" for one in teachers(parts.objective))
     return (
         f"{resolved.recipe} ({resolved.preset}): {parameters:,} parameters, {len(parts.train):,} training and "
-        f"{len(parts.validation):,} validation rows, {batches.total_steps:,} steps of {items} items "
+        f"{len(parts.validation):,} validation rows, {batches.total_steps:,} steps of {resolved.items_per_step} items "
         f"({batches.progress(0).total_epochs:.2g} epochs){'; ' + named if named else ''} -> {folder.path}"
     )

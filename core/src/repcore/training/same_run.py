@@ -29,6 +29,8 @@ FREE = frozenset({
 })  # fmt: skip
 """Settings that say where and how a run is made, not what is learned; of ``data.rows`` the chosen ids are compared, of
 data and of models that an objective reads (:class:`repcore.nn.Frozen`) the content."""
+PROCESSES = ("trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.accumulate")
+"""Followed from the launcher when a run goes on (:func:`repcore.training.processes.shared_step`)."""
 ORDER = 2
 """Of the rows and draws of a run: raised when the same settings give them in another order. 2: micro-batches of a step
 are dealt out to the processes in turn, and drawn for by their number among all."""
@@ -169,7 +171,9 @@ def with_free(plain: Plain, overrides: Iterable[str], folder: RunFolder) -> dict
             raise ConfigError(
                 f"--resume goes on with the run's own settings and takes no others ({_short(text)})",
                 expected=f"what changes nothing of what is learned: {', '.join(sorted(FREE))}",
-                hint=f"to change settings, start a new run with --init-from {folder.model}",
+                hint=f"with N processes: torchrun --nproc-per-node N -m repcore DOMAIN train --resume {folder.path}"
+                if name in PROCESSES
+                else f"to change settings, start a new run with --init-from {folder.model}",
             )
         changed[section][key] = value
     return changed

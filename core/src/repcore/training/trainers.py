@@ -61,7 +61,7 @@ def strategy(config: TrainerConfig, obey: Callable[[], None]) -> ParallelStrateg
     Args:
         obey: as in :class:`repcore.training.meeting.MeetingStrategy`.
     """
-    if config.strategy in ("auto", "fsdp") and config.devices * config.num_nodes == 1:
+    if config.strategy in ("auto", "fsdp") and config.processes == 1:
         return "auto"
     if config.strategy == "fsdp":
         return SharingStrategy(config.meeting_limit, obey)

@@ -8,6 +8,9 @@ started anew goes on where the last one was killed.
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -24,7 +27,10 @@ from repcore.stopping import StopNote
 IN_HAND = 2
 MOST_DEATHS = 3  # of actors over one block
 PATIENCE = 600.0  # seconds without any actor
+SAID_EVERY = 30.0  # seconds without any actor
+ANSWER_LIMIT = 10.0  # seconds in which a machine answers that there is a cluster
 LOOK_EVERY = 1.0  # seconds
+NAMED = re.compile(r"(ray://)?(?P<host>[^/]+):(?P<port>\d+)")
 
 
 class BlockActor:
@@ -59,6 +65,10 @@ class BlockActor:
 
 class Cluster(Protocol):
     """What the schedule needs of Ray; tests give another."""
+
+    def room(self) -> str:
+        """What an actor asks for and what there is, in words."""
+        ...
 
     def start(self) -> Any:
         """A new actor's handle; it may take as long as it likes to come up."""
@@ -119,13 +129,17 @@ class Schedule:
         """
         for _ in range(min(self.actors, max(1, len(self.todo)))):
             self._start()
-        idle_since = time.monotonic()  # of the last time that anybody was there
+        idle_since = said = time.monotonic()  # of the last time that anybody was there
         while self.todo or self._running:
             stop.obey("finished parts are kept")
             self._share_out()
             for reference in self.cluster.wait([*self._starting, *self._running], LOOK_EVERY):
                 self._answered(reference)
             idle_since = time.monotonic() if self._in_hand else idle_since
+            said = max(said, idle_since)
+            if time.monotonic() - said > SAID_EVERY:
+                said = time.monotonic()
+                self.say(f"no actor is up after {said - idle_since:.0f} s; {self.cluster.room()}")
             if time.monotonic() - idle_since > PATIENCE:
                 raise RunError(
                     f"no actor has come up for {PATIENCE:.0f} s",
@@ -196,6 +210,7 @@ class RayCluster:
         self._ray = imported_ray()
         self._mine = not self._ray.is_initialized()
         if self._mine:
+            _refuse_deaf(address)
             try:
                 self._ray.init(address=address, log_to_driver=False, configure_logging=False, include_dashboard=None)
             except (ConnectionError, ValueError, RuntimeError) as error:
@@ -206,11 +221,25 @@ class RayCluster:
         self._kind = self._ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(BlockActor)
         job = replace(job, data=with_credentials(job.data))  # other machines know nothing of what is held here
         self._given = (job, str(parts.path.absolute()), parts.header)
+        self._gpus = gpus
+        there = self._there("GPU")
+        if self._mine and not (address or os.environ.get("RAY_ADDRESS")) and there < gpus:  # nothing will be added
+            self.close()
+            raise RunError(
+                f"an actor asks for {gpus:g} GPUs, this machine has {there:g}",
+                hint="no --gpus-per-actor, or --address of a cluster with GPUs",
+            )
 
-    def capacity(self, gpus: float) -> int:
+    def capacity(self) -> int:
         """Actors that the cluster has room for."""
-        there = self._ray.cluster_resources()
-        return max(1, int(there.get("GPU", 0) // gpus) if gpus else int(there.get("CPU", 1)))
+        return max(1, int(self._there("GPU") // self._gpus) if self._gpus else int(self._there("CPU")))
+
+    def room(self) -> str:
+        cpus, gpus = self._there("CPU"), self._there("GPU")
+        return f"each asks for 1 processor and {self._gpus:g} GPUs, the cluster has {cpus:g} and {gpus:g}"
+
+    def _there(self, what: str) -> float:
+        return float(self._ray.cluster_resources().get(what, 0))
 
     def start(self) -> Any:
         return self._kind.remote(*self._given)
@@ -244,6 +273,21 @@ class RayCluster:
         """Let go of the cluster."""
         if self._mine:
             self._ray.shutdown()
+
+
+def _refuse_deaf(address: str | None) -> None:
+    """Ray itself asks an address that nobody listens to for minutes.
+
+    Raises:
+        RunError: nothing answers there.
+    """
+    named = NAMED.fullmatch(address or "")
+    if named is None:  # none, auto, local
+        return
+    try:
+        socket.create_connection((named["host"].strip("[]"), int(named["port"])), timeout=ANSWER_LIMIT).close()
+    except OSError as error:
+        raise RunError(f"no Ray cluster at {address!r}: {error}", hint="ray start --head, or no --address") from error
 
 
 def imported_ray() -> Any:
@@ -287,8 +331,8 @@ def run_on_ray(
     cluster = RayCluster(job, parts, address, gpus)
     try:
         stop.claim()  # Ray puts handlers of its own in their place
-        count = actors or cluster.capacity(gpus)
-        say(f"{len(todo):,} parts by {min(count, len(todo)):,} actors")
+        count = min(actors or cluster.capacity(), len(todo))
+        say(f"{len(todo):,} parts by {count:,} actor{'s' * (count != 1)}")
         Schedule(cluster, count, todo, done, say).run(stop)
     finally:
         cluster.close()
