@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -51,7 +52,8 @@ def repcore(tmp_path: Path, *words: str, launcher: Mapping[str, str] | None = No
 
 def train(tmp_path: Path, name: str, *settings: str) -> Path:
     common = ["data.batch_size=4", "trainer.steps=4", "trainer.validate_every=2"]
-    repcore(tmp_path, "edges", "train", "edge-net", "--name", name, "--out", str(tmp_path), *common, *settings)
+    words = ("--name", name, "--out", str(tmp_path), *common, *settings)
+    assert "4 steps of 8 items" in repcore(tmp_path, "edges", "train", "edge-net", *words)
     return tmp_path / name
 
 
@@ -66,6 +68,10 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for split in ("train", "validation"):
         losses = [[x["loss"] for x in read_lines(run / "metrics.jsonl") if x["split"] == split] for run in (one, two)]
         torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), atol=1e-5, rtol=1e-4)
+    rows = json.loads((one / "environment.json").read_text())["rows"]["train"]
+    for run in (one, two):
+        lines = [line for line in read_lines(run / "metrics.jsonl") if line["split"] == "train"]
+        assert [line["epoch"] for line in lines] == pytest.approx([line["step"] * 8 / rows for line in lines], abs=1e-3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "one", "site", "two"]
     assert (two / "model" / "weights.safetensors").is_file()
 

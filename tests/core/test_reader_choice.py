@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from repcore.data.misfits import by_options
 from repcore.data.readers import dataset_settings, recognise, refuse_misfit
 from repcore.errors import DataError
 from repcore.registry import Registry
@@ -103,3 +104,21 @@ def test_what_nobody_recognises_is_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no reader recognises") as raised:
         dataset_settings(_known(_Entry("clouds", CLOUD, lambda path: 0.0)), str(tmp_path))
     assert "2 x .xyz" in str(raised.value)
+
+
+def test_what_all_readers_say_of_the_data_is_said_as_it_is(tmp_path: Path) -> None:
+    def damaged(entry: Any) -> Any:
+        raise DataError("shard part-00001.parquet is damaged", hint="fetch it again")
+
+    entries: list[Any] = [_Entry("cloud", CLOUD, _raises), _Entry("scene", SCENE, _raises)]
+    with pytest.raises(DataError) as caught:
+        by_options(entries, damaged, "shards", tmp_path, {})
+    assert caught.value.summary == "shard part-00001.parquet is damaged"
+    assert caught.value.facts["hint"] == "fetch it again"
+
+    def differently(entry: Any) -> Any:
+        raise DataError(f"{entry.full_name} misses a column")
+
+    with pytest.raises(DataError, match="no reader recognises") as caught:
+        by_options(entries, differently, "shards", tmp_path, {})
+    assert "d/cloud misses a column" in str(caught.value.facts["reasons"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections import deque
 from typing import Any
 
 import pytest
 
+from repcore.embedding.engines import on_ray
 from repcore.embedding.engines.on_ray import IN_HAND, MOST_DEATHS, ActorLost, Schedule
 from repcore.embedding.engines.parts import Block
 from repcore.errors import DataError, RunError
@@ -28,6 +31,9 @@ class Fake:
         self.started, self.most_in_hand, self.finished = 0, 0, list[Block]()
         self.queues: dict[int, list[Any]] = {}
         self.counts: dict[int, int] = {}
+
+    def room(self) -> str:
+        return "the cluster has 0 GPUs"
 
     def start(self) -> int:
         self.started += 1
@@ -98,3 +104,29 @@ def test_a_request_to_stop_leaves_finished_parts() -> None:
     with pytest.raises(Stopped) as caught:
         Schedule(Fake(), 1, deque(BLOCKS), lambda rows: None).run(note)
     assert caught.value.saved == "finished parts are kept"
+
+
+def test_actors_that_do_not_come_up_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(Fake):
+        def wait(self, references: list[Any], seconds: float) -> list[Any]:
+            time.sleep(0.02)
+            return []
+
+    monkeypatch.setattr(on_ray, "SAID_EVERY", 0.1)
+    monkeypatch.setattr(on_ray, "PATIENCE", 0.35)
+    said: list[str] = []
+    with pytest.raises(RunError, match="no actor has come up"):
+        Schedule(Full(), 1, deque(BLOCKS), lambda rows: None, said.append).run(StopNote())
+    assert 2 <= len(said) <= 3
+    assert "the cluster has 0 GPUs" in said[0]
+
+
+def test_an_address_without_a_cluster_is_refused_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    for word in (address, f"ray://{address}"):
+        with pytest.raises(RunError, match=f"no Ray cluster at .*{address}"):
+            on_ray._refuse_deaf(word)
+    for word in (None, "auto", "local"):  # Ray's own words
+        on_ray._refuse_deaf(word)

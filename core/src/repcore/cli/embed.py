@@ -155,7 +155,10 @@ def _writer(output: Path) -> Any:  # the class of a registered writer
         f"no writer for {output.suffix or 'a file without suffix'!r}",
         did_you_mean=closest(output.suffix, suffixes),
         expected=", ".join(suffixes),
-        hint=f"-o {output.stem or 'embeddings'}{suffixes[0]}" if suffixes else None,
+        hint=f"-o {output.stem or 'embeddings'}{suffixes[0]}"
+        + ("" if output.suffix else f"; for a folder of parts: mkdir {output}, then the same command")
+        if suffixes
+        else None,
     )
 
 
