@@ -73,7 +73,7 @@ proof: bench  ## timings, then learning runs over several seeds on real data, ho
 	$(BIN)/python benchmarks/alice_learning.py --data $(DATA)/medical3d --first-seed 1
 
 models: env  ## train the models of DOMAIN that its distribution holds, minutes to hours: make models DOMAIN=.. DATA=folder
-	$(BIN)/python scripts/box_models.py $(DOMAIN) --data $(DATA)
+	$(BIN)/python scripts/box_models.py $(DOMAIN) --data $(DATA) $(if $(RUN),--run $(RUN))
 
 wheels: env  ## wheels and source archives of core and every plugin into dist/, their contents checked
 	$(BIN)/python scripts/build_wheels.py

@@ -1,6 +1,6 @@
 """Train the models that lie in the distributions ``repcore-<domain>-models``, and write them with their cards.
 
-    python scripts/box_models.py molecules --data FOLDER [--only NAME] [--out FOLDER]
+    python scripts/box_models.py molecules --data FOLDER [--only NAME] [--out FOLDER] [--run FOLDER]
 
 ``plugins/<domain>/models/models.toml`` says what is trained and on what; each table of it becomes one model folder:
 pre-trained by its recipe and preset, probed beside its random twin and raw inputs, its weights rounded to half
@@ -14,6 +14,7 @@ never copied. A model that is there already is replaced once the new one is whol
     keep = {source = "chembl"}  # rows of a table that count; left out: all
     seed = 0
     settings = {"trainer.steps" = 500}
+    trained_by = "..."          # in place of data: the command that trains it; its finished run is given as --run
     training_data, licence, attribution, intended_use = "..."    # of the card; licence is that of the weights
     limits = ["..."]
     [[selformer-tiny.judged]]   # labelled data for its figures, none of it seen in training
@@ -78,6 +79,7 @@ class BoxedModel:
     licence: str
     intended_use: str
     data: str = ""
+    trained_by: str = ""
     keep: Mapping[str, str] = field(default_factory=dict)
     read: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -152,8 +154,11 @@ def chosen_rows(source: str, keep: Mapping[str, str], scratch: Path) -> str:
     return str(path)
 
 
-def make(domain: str, wanted: BoxedModel, data: Path, out: Path) -> Path:
+def make(domain: str, wanted: BoxedModel, data: Path, out: Path, run: Path | None = None) -> Path:
     """Train, judge, round and write one model; returns its folder.
+
+    Args:
+        run: a finished run to take instead of training, where the table says what trains it.
 
     Raises:
         BoxError: it is too large, differs too much once rounded, or something it needs is not there.
@@ -162,16 +167,19 @@ def make(domain: str, wanted: BoxedModel, data: Path, out: Path) -> Path:
     with tempfile.TemporaryDirectory() as holder:
         scratch = Path(holder)
         source = chosen_rows(place_of(wanted.data, data), wanted.keep, scratch) if wanted.data else None
-        run = repcore.train(
-            f"{domain}/{wanted.recipe}", source, preset=wanted.preset, out=scratch / "runs", name=wanted.name,
-            report=False, progress=True, read=dict(wanted.read) or None,
-            **{"trainer.seed": wanted.seed, **wanted.settings},
-        )  # fmt: skip
-        whole = run.model
+        if wanted.trained_by:
+            whole, minutes = finished(domain, wanted, run)
+        else:
+            trained = repcore.train(
+                f"{domain}/{wanted.recipe}", source, preset=wanted.preset, out=scratch / "runs", name=wanted.name,
+                report=False, progress=True, read=dict(wanted.read) or None,
+                **{"trainer.seed": wanted.seed, **wanted.settings},
+            )  # fmt: skip
+            whole, minutes = trained.model, trained.seconds / 60
         figures = {key: text for judged in wanted.judged for key, text in judged_figures(whole, judged, data).items()}
         boxed = scratch / wanted.name
         shutil.copytree(whole.folder.folder, boxed)
-        card = card_of(domain, wanted, whole, figures, run.seconds / 60)
+        card = card_of(domain, wanted, whole, figures, minutes)
         store_halved(boxed, card=card, origin={})
         compared = place_of(wanted.judged[0].data, data) if wanted.judged else source or default_data(whole)
         difference = largest_difference(whole, repcore.load(boxed), compared)
@@ -185,6 +193,26 @@ def make(domain: str, wanted: BoxedModel, data: Path, out: Path) -> Path:
         shutil.rmtree(out / wanted.name, ignore_errors=True)
         shutil.copytree(boxed, out / wanted.name)
     return out / wanted.name
+
+
+def finished(domain: str, wanted: BoxedModel, run: Path | None) -> tuple[Model, float]:
+    """The model of a finished run, and the minutes that the script wrote down beside its folder.
+
+    Raises:
+        BoxError: no run is given, or one of another recipe, preset, seed or settings.
+    """
+    if run is None:
+        raise BoxError(f"{wanted.name} is trained by another script: --run FOLDER of `{wanted.trained_by}`")
+    model = repcore.load(run / "model")
+    own = model.folder.config["origin"]["run"]
+    asked = {"recipe": f"{domain}/{wanted.recipe}", "preset": wanted.preset, "trainer.seed": wanted.seed}
+    for name, value in {**asked, **wanted.settings}.items():
+        found: Any = own
+        for key in name.split("."):
+            found = found[key]
+        if found != value:
+            raise BoxError(f"{run}: {name} is {found!r}, the table of {wanted.name} says {value!r}")
+    return model, float(json.loads(run.with_suffix(".json").read_text(encoding="utf-8"))["minutes"])
 
 
 def default_data(model: Model) -> str:
@@ -255,6 +283,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with the data that the tables name")
     parser.add_argument("--only", action="append", default=[], help="this model alone (repeatable)")
     parser.add_argument("--out", type=Path, help="folder for the model folders; the distribution's package by default")
+    parser.add_argument("--run", type=Path, help="finished run of the command that trains the model (trained_by)")
     given = parser.parse_args()
     home = ROOT / "plugins" / given.domain / "models"
     out = given.out or home / "src" / f"repcore_{given.domain}_models"
@@ -263,7 +292,7 @@ def main() -> int:
         if not tables:
             raise BoxError(f"no model of {given.domain} is called {', '.join(given.only)}")
         for one in tables:
-            folder = make(given.domain, one, given.data, out)
+            folder = make(given.domain, one, given.data, out, given.run)
             print(json.dumps({"model": one.name, "bytes": sum(f.stat().st_size for f in folder.iterdir())}))
     except (BoxError, RepcoreError) as problem:
         print(f"box_models: {problem}", file=sys.stderr)

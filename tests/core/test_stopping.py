@@ -22,6 +22,7 @@ import torch
 
 from repcore import stopping
 from repcore.__main__ import main as console_script
+from repcore.cli.ending import ended
 from repcore.cli.main import run
 from repcore.files import read_lines
 from repcore.training.listeners import ProgressShow
@@ -472,3 +473,14 @@ def test_what_else_python_ignores_is_told_as_ever(monkeypatch: pytest.MonkeyPatc
         del fallen
     assert told == ["of another kind"]
     assert reference() is None
+
+
+def test_where_a_launcher_ends_all_a_failure_elsewhere_comes_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(stopping.Stopped(signal.SIGTERM), ["train"]) == 128 + signal.SIGTERM
+    assert "another process" not in capsys.readouterr().out
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    ended(stopping.Stopped(signal.SIGTERM), ["train"])
+    assert "another process of this run has ended with an error" in capsys.readouterr().out

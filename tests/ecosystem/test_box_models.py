@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 from pathlib import Path
@@ -42,6 +43,19 @@ def test_a_model_is_made_with_its_card(toys: None, tmp_path: Path) -> None:
     assert "torch.float16" in {str(one.dtype) for one in read_file(folder / "weights.safetensors").values()}
     assert repcore.load(folder).embed("pairs/blobs").ok.all()
     assert f"{figure}: {text}" in _lines(card["figures"])
+
+
+def test_a_finished_run_is_taken_where_another_script_trains(toys: None, tmp_path: Path) -> None:
+    settings = {"trainer.seed": 3, "trainer.steps": 2, "encoder.width": 64}
+    run = repcore.train("pairs/set-net", preset="tiny", out=tmp_path, name="3", report=False, **settings).folder
+    (tmp_path / "3.json").write_text(json.dumps({"minutes": 7.5}))
+    wanted = dataclasses.replace(WANTED, trained_by="python other.py")
+    with pytest.raises(BoxError, match=r"--run FOLDER of `python other\.py`"):
+        box_models.make("pairs", wanted, tmp_path, tmp_path / "out")
+    with pytest.raises(BoxError, match=r"trainer\.seed is 3, the table of set-net-tiny says 4"):
+        box_models.make("pairs", dataclasses.replace(wanted, seed=4), tmp_path, tmp_path / "out", run)
+    folder = box_models.make("pairs", wanted, tmp_path, tmp_path / "out", run)
+    assert json.loads((folder / "config.json").read_text())["card"]["minutes"] == 7.5
 
 
 def test_what_is_too_large_is_not_written(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

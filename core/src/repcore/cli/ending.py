@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
 import traceback
 import warnings
@@ -21,7 +22,7 @@ from repcore import stopping
 from repcore.cli.console import complain, say
 from repcore.errors import RunError, errors_behind
 from repcore.files import is_disk_full
-from repcore.launching import is_first_process
+from repcore.launching import is_first_process, place
 from repcore.memory import is_out_of_memory
 from repcore.plugins import BUILT_IN
 from repcore.registry import default
@@ -47,6 +48,8 @@ def ended(error: BaseException, arguments: list[str]) -> int:
         if is_first_process():
             saved = f": {stopped.saved}" if stopped.saved else ""
             say(f"stopped by {stopping.signal_words(stopped.number)}{saved}")
+            if stopped.number == signal.SIGTERM and place().started_together:  # the launcher ends all where one fails
+                say("if another process of this run has ended with an error, that comes first: see its message")
             say(f"go on with: {stopped.command or shlex.join(['repcore', *arguments])}")
         return stopped.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
