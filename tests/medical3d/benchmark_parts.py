@@ -1,4 +1,5 @@
-"""Parts of ``benchmarks/`` that tests of volumes use: the probe and the training loop of Alice's published table."""
+"""Parts of ``benchmarks/`` that tests of volumes use: the probe and the training loop of Alice's published table, and the
+judge of the preset `small`."""
 
 from __future__ import annotations
 
@@ -20,3 +21,4 @@ def of_benchmarks(name: str) -> Any:  # a module
 
 alice_dense = of_benchmarks("alice_dense")
 alice_segmentation = of_benchmarks("alice_segmentation")
+small_volumes = of_benchmarks("small_volumes")
