@@ -1,5 +1,5 @@
-"""Parts of ``benchmarks/`` that tests of volumes use: the probe and the training loop of Alice's published table, and the
-judge of the preset `small`."""
+"""Parts of ``benchmarks/`` that tests of volumes use: probe and training loop of Alice's published table, and the judge
+of the preset `small`."""
 
 from __future__ import annotations
 
