@@ -11,6 +11,8 @@ rows; of graphs all graphs in ten stratified folds. Nothing that is chosen sees 
   (`RAW_FORMS`) is chosen for each set, each side and each seed by the mean score of inner folds of the training part
   (whole scaffolds on one side for molecules, stratified for classes), then fitted once on all of it.
 
+Labels of voxels are judged by Dice, as the first lines of small_volumes.py say.
+
 The verdict is core's (`repcore.evaluation.comparison`): differences seed by seed, and a 95 % interval of their mean
 over test items drawn again with replacement, the same draws for all seeds; `above` only where all seeds agree and the
 interval excludes 0. Test parts are read once a cell; a cell that is there is not run again.
