@@ -339,7 +339,7 @@ def row(domain: str, one: Set, found: Sequence[dict[str, Any]], cells: Sequence[
     best = found[0][BASELINE]
     words = ", ".join(dict.fromkeys(best["chosen"])) if len(set(best["chosen"])) == 1 else "chosen in each fold"
     shown = [
-        f"{domain}, {DOMAINS[domain].preset}",
+        f"{domain}, {DOMAINS[domain].shown or DOMAINS[domain].preset}",
         f"{one.name}, {meaning.title} {arrow}, {found[0]['rows']}",
         str(len(found)),
         mean(found, TRAINED),

@@ -1,5 +1,4 @@
-"""Runs of W2v-BERT: ``tiny`` learns something in a minute, ``small`` what pays within half an hour, ``medium`` needs
-hours, ``large`` is the published size."""
+"""Runs of W2v-BERT: ``tiny`` learns something in a minute, ``small`` needs hours, ``large`` is the published size."""
 
 from __future__ import annotations
 
@@ -8,7 +7,6 @@ from dataclasses import replace
 from repcore.config import DataConfig, OptimiserConfig, Part, RunConfig, ScheduleConfig, TrainerConfig
 from repcore_audio.configs.recordings import SoundsConfig
 from repcore_audio.configs.spectrogram import RELEASED_FILTER_BANK, LogMelConfig
-from repcore_audio.configs.views import SoundChange, SoundPairConfig
 from repcore_audio.configs.w2v_bert import PUBLISHED_LARGE, CodeTargetsConfig, W2vBertConfig
 
 NAME, SOUNDS, LOG_MEL = "audio/w2v-bert", "audio/sounds", "audio/log-mel"
@@ -39,23 +37,6 @@ def tiny() -> RunConfig:
 
 
 def small() -> RunConfig:
-    """The network of :func:`tiny`, which learns to know a recording again at another speed, through another microphone.
-
-    For recordings of few speakers: what makes two of them differ (rate, pitch, formants, room and microphone) is what
-    the views change. The codes of :func:`tiny` tell speakers apart instead.
-    """
-    run = tiny()
-    change = SoundChange(kept_share=(0.8, 1.0), speed=(0.75, 1.3), shift_share=0.05, filter_db=10.0)
-    return replace(
-        run,
-        objective=Part("generic/simclr", {}),
-        views=Part("audio/sound-pair", SoundPairConfig(change=change)),
-        data=replace(run.data, batch_size=64),
-        trainer=TrainerConfig(steps=900, validate_every=300),
-    )
-
-
-def medium() -> RunConfig:
     """Four lower and four upper layers of width 256, frames of 40 ms, 256 codes."""
     short = tiny()
     return replace(

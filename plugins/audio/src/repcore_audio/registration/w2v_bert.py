@@ -44,7 +44,7 @@ RECIPES = (
     RecipeSpec(
         name=NAME,
         summary="Contrast with quantised frames and prediction of their codes",
-        presets={name: f"{PACKAGE}.recipes.w2v_bert:{name}" for name in ("tiny", "small", "medium", "large")},
+        presets={name: f"{PACKAGE}.recipes.w2v_bert:{name}" for name in ("tiny", "small", "large")},
         default="tiny",
         paper=PAPER,
     ),
