@@ -17,13 +17,15 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = ("cli", "commands", "scaffold", "testing")  # rooms whose messages nobody sees who calls from Python
 COMMANDS_ONLY = frozenset(
     (
-        "append", "by", "by-position", "debug", "engine", "export", "format", "gpus-per-actor", "grid", "method",
-        "metric", "model", "overwrite", "page", "part", "positive", "sensor-at-origin", "share", "tokens", "voxel",
+        "address", "append", "by", "by-position", "debug", "engine", "export", "format", "gpus-per-actor", "grid",
+        "method", "metric", "model", "overwrite", "page", "part", "positive", "sensor-at-origin", "share", "voxel",
         "where",
     )
 )  # fmt: skip
 """Options of what only commands do: write files of results, search, compare, and how a command itself behaves."""
-OF_OTHERS = re.compile(r"var\(--|\b(pip|git lfs|ray start|repcore plugins)\b[^;()]*--|:root|border|stroke|--[a-z]+: ")
+OF_OTHERS = re.compile(
+    r"var\(--|\b(pip|git lfs|ray start|torchrun|repcore plugins)\b[^;()]*--|:root|border|stroke|--[a-z]+: "
+)
 """Options of other programs, and colours of pages."""
 
 

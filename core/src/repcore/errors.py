@@ -37,9 +37,9 @@ ARGUMENTS = {
         "allow-changed-data", "allow-namespace", "batch-size", "classes", "coverage", "data", "device", "dtype",
         "ensemble", "entry", "folds", "from-config", "group", "id-column", "ignore", "init-from",
         "keep-copies-together", "label", "labels", "layer", "layers", "layout", "level", "mix", "name", "out", "pool",
-        "preset", "reader", "resume", "seeds", "split", "task", "vocabulary", "workers",
+        "preset", "reader", "resume", "seeds", "split", "task", "tokens", "vocabulary", "workers",
     )
-} | {"protocol": "protocols"}  # fmt: skip
+} | {"protocol": "protocols", "with": "joined"}  # fmt: skip
 """Options of commands that calls from Python take as well, and the name of the argument."""
 WRAPPED = {
     "cost-budget": "options=InferenceOptions(cost_budget={})",
