@@ -27,6 +27,7 @@ import argparse
 import json
 import os
 import random
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -303,8 +304,9 @@ def long_molecules(root: Path) -> Path:
 def page(lines: Sequence[Mapping[str, Any]]) -> str:
     """The figures as Markdown."""
     out = ["# Processes, formats, memory", "", "Made with `benchmarks/processes.py`, which says what is measured."]
-    out += ["Where the load is near the number of cores or above it, rates and efficiencies say nothing.", ""]
-    out += ["| recipe | arm | steps | items a second | efficiency | loss differs by | checkpoint by | load |"]
+    out += ["Where the load is near the number of cores or above it, rates and efficiencies say nothing."]
+    out += ["Items are those of a micro-batch.", ""]
+    out += ["| recipe, items | arm | steps | items a second | efficiency | loss differs by | checkpoint by | load |"]
     out += ["|" + "---|" * 8]
     for line in lines:
         if line["part"] == "processes":
@@ -312,10 +314,9 @@ def page(lines: Sequence[Mapping[str, Any]]) -> str:
                 one = line[arm]
                 cells = [one.get("problem", one.get("items_per_second")), one.get("efficiency", ""),
                          _small(one.get("loss_difference")), _small(one.get("parameter_difference"))]  # fmt: skip
+                what = f"{line['recipe']}, {line['batch']}"
                 out.append(
-                    "| "
-                    + " | ".join(map(str, [line["recipe"], arm, line["steps"], *cells, line["load_at_start"]]))
-                    + " |"
+                    "| " + " | ".join(map(str, [what, arm, line["steps"], *cells, line["load_at_start"]])) + " |"
                 )
     out += [
         "",
@@ -326,7 +327,7 @@ def page(lines: Sequence[Mapping[str, Any]]) -> str:
     out += ["| recipe | own: loss | checkpoint | sgd: loss | checkpoint | eps: loss | checkpoint |", "|" + "---|" * 7]
     for line in lines:
         if line["part"] == "sharded":
-            cells = [one.get("problem") or _small(one.get(what))
+            cells = [_reason(one.get("problem")) or _small(one.get(what))
                      for one in (line.get(name, {}) for name in OPTIMISERS)
                      for what in ("loss_difference", "parameter_difference")]  # fmt: skip
             out.append("| " + " | ".join([line["recipe"], *cells]) + " |")
@@ -345,6 +346,12 @@ def page(lines: Sequence[Mapping[str, Any]]) -> str:
                      for arm in ("kept", "recomputed") for what in ("kept_bytes", "seconds")]  # fmt: skip
             out.append("| " + " | ".join([line["recipe"], *cells, str(line["load_at_start"])]) + " |")
     return "\n".join(out) + "\n"
+
+
+def _reason(problem: str | None) -> str:
+    """What an error says first, out of all that a run printed."""
+    found = re.search(r"\w+Error: .*?(?=   |$)", problem or "")
+    return found[0] if found else problem or ""
 
 
 def _small(value: float | None) -> str:

@@ -28,6 +28,7 @@ import torch
 
 from repcore.data.guard import error_in_words
 from repcore.data.seeds import mix
+from repcore.devices import torch_device
 from repcore.errors import ConfigError, RunError
 from repcore.interfaces import Batch, Objective, Progress
 from repcore.ops import keep_out_of_graphs
@@ -48,6 +49,9 @@ class _Late(BaseException):
 def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: Reporter) -> None:
     """Compile ``parts.objective`` in place, after a trial.
 
+    Args:
+        device: as a command takes it, ``auto`` too.
+
     Raises:
         ConfigError: torch cannot compile it here, with torch's reason, or not within ``trainer.compile_limit``.
     """
@@ -61,7 +65,7 @@ def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: 
     _counted().clear()
     try:
         with torch.random.fork_rng(), _at_most(trainer.compile_limit):
-            settles = _trial(parts, device, Progress(0, total_steps))
+            settles = _trial(parts, torch_device(device), Progress(0, total_steps))
     except _Late:
         raise ConfigError(
             f"trainer.compile=true, but {name} is not compiled after {trainer.compile_limit} s "
@@ -72,7 +76,7 @@ def compile_objective(parts: RunParts, device: str, total_steps: int, reporter: 
     except Exception as error:  # torch raises many kinds, and an objective's code its own
         raise ConfigError(
             f"trainer.compile=true, but torch cannot compile {name} here",
-            reason=error_in_words(error),
+            reason=_reason(error),
             hint=_what_helps(error),
         ) from error
     finally:
@@ -96,6 +100,11 @@ def _so_far() -> str:
     """How much torch has traced: whether the limit was nearly enough."""
     traced = _counted()
     return f"{traced['unique_graphs']} parts of {traced['calls_captured']} operations traced"
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, without its advice to its own developers."""
+    return error_in_words(error).partition("Set TORCHDYNAMO_VERBOSE")[0].rstrip()
 
 
 def _what_helps(error: Exception) -> str:
@@ -173,6 +182,6 @@ def not_compiled(error: Exception, resume: str) -> Exception:
         return error
     return RunError(
         "trainer.compile=true, but torch cannot compile the objective for the sizes of this batch",
-        reason=error_in_words(error),
+        reason=_reason(error),
         hint=f"{resume} trainer.compile=false",
     )
