@@ -243,10 +243,6 @@ def scan_rows(options: Options) -> Iterator[Row]:
     for items, tokens in ((1, 512), (4, 512), (1, 2048)):
         given = audio_speed.scan_inputs(items, tokens)
         turned = [one[0].transpose(1, 2).contiguous() if one.ndim == 4 else one[0] for one in given]
-
-        def ours(*x: torch.Tensor) -> torch.Tensor:
-            return audio_speed.only(audio_speed.chunked.selective_scan(*x[:6], delta_bias=x[6]))
-
         peers = (
             [(f"published loop, {OUR_FORM}", audio_speed.published_loop, turned)] if (items, tokens) == (1, 512) else []
         )
@@ -254,7 +250,7 @@ def scan_rows(options: Options) -> Iterator[Row]:
             peers.insert(0, (f"{named('mambapy')} pscan", audio_speed.parallel_scan, given))
         for name, function, inputs in peers:
             contenders: dict[str, Callable[[], object]] = {
-                "ours": partial(audio_speed.differentiated, ours, given),
+                "ours": partial(audio_speed.differentiated, audio_speed.ours, given),
                 "peer": partial(audio_speed.differentiated, function, inputs),
             }
             aim = ">= 6" if "mambapy" in name else ">= 56"

@@ -27,6 +27,7 @@ from scenes_speed import library_book, surface
 from torch import Tensor
 
 from repcore import ops
+from repcore.nn.compiled_loops import numba_unusable
 from repcore_pointcloud.configs.sparse_unet import NARROW, RES16UNET34C, SparseUNetConfig
 from repcore_pointcloud.encoders.sparse_unet import SparseUNet
 from repcore_pointcloud.layers import sparse_convolution
@@ -137,7 +138,7 @@ def rulebook_row(name: str, voxels: Tensor, options: argparse.Namespace) -> dict
 
     def ours() -> object:
         book = Sites(voxels).submanifold((3, 3, 3))
-        return book.pairs if compiled.unusable() or options.form not in (None, "compiled") else compiled.Blocks.of(book)
+        return book.pairs if numba_unusable() or options.form not in (None, "compiled") else compiled.Blocks.of(book)
 
     seconds = interleaved(
         {"ours": ours, "spconv": lambda: library_book(voxels)}, options.rounds, clock=time.process_time

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from repcore import registry
+from repcore.nn.compiled_loops import numba_unusable
 from repcore.verification.run import verify
 from tests.audio.slow_ssamba import write_golden_folder
 
@@ -35,10 +36,12 @@ def test_every_stage_equals_the_slow_implementation(own_folder: Path) -> None:
     assert verdict.due == 21
 
 
-@pytest.mark.parametrize("op", ["torch", "chunked"])
+@pytest.mark.parametrize("op", ["torch", "chunked", "compiled"])
 def test_parity_holds_for_each_implementation_of_the_scan(
     own_folder: Path, monkeypatch: pytest.MonkeyPatch, op: str
 ) -> None:
+    if op == "compiled" and numba_unusable():
+        pytest.skip("the compiled form needs numba")
     monkeypatch.setenv("REPCORE_OPS", f"selective-scan={op}")
     assert set(statuses(own_folder).values()) == {"passed"}
 

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from repcore import ops
 from repcore.errors import ConfigError, DataError, ShapeError
-from repcore_pointcloud.ops.sparse_conv3d import compiled, selection
+from repcore.nn.compiled_loops import numba_unusable
+from repcore_pointcloud.ops.sparse_conv3d import selection
 from repcore_pointcloud.ops.sparse_conv3d.cases import random_coordinates
 from repcore_pointcloud.ops.sparse_conv3d.rulebook import Rulebook
 from repcore_pointcloud.ops.sparse_conv3d.sites import Sites
@@ -143,6 +144,7 @@ def test_all_usable_implementations_agree() -> None:
 
 THREADS = """
 import hashlib, torch
+from repcore.nn.compiled_loops import numba_unusable
 from repcore_pointcloud.ops.sparse_conv3d import compiled, stationary, torch as plain
 from repcore_pointcloud.ops.sparse_conv3d.cases import random_coordinates
 from repcore_pointcloud.ops.sparse_conv3d.sites import Sites
@@ -154,7 +156,7 @@ for voxels, width_in, width_out in ((700, 7, 5), (9000, 33, 20), (9000, 32, 64))
         inputs = torch.randn(rulebook.num_inputs, width_in, generator=draw)
         weight = torch.randn(width_out, kernel, kernel, kernel, width_in, generator=draw)
         grad = torch.randn(rulebook.num_outputs, width_out, generator=draw)
-        for form in (plain, stationary, *(() if compiled.unusable() else (compiled,))):
+        for form in (plain, stationary, *(() if numba_unusable() else (compiled,))):
             prints = set()
             for threads in (1, 2, 4, 2, 1):
                 torch.set_num_threads(threads)
@@ -258,7 +260,7 @@ def test_the_walk_finds_the_neighbours_that_search_finds(
     coordinates = random_coordinates(voxels, side, torch.Generator().manual_seed(seed))
     walked = Sites(coordinates).submanifold(kernel, (dilation,) * 3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("repcore_pointcloud.ops.sparse_conv3d.sites.compiled_unusable", lambda: "not here")
+        patch.setattr("repcore_pointcloud.ops.sparse_conv3d.sites.numba_unusable", lambda: "not here")
         searched = Sites(coordinates).submanifold(kernel, (dilation,) * 3)
     assert torch.equal(walked.by_offset, searched.by_offset)
     assert torch.equal(walked.reversed.by_offset, Rulebook(searched.by_offset, len(coordinates)).reversed.by_offset)
@@ -270,13 +272,13 @@ def test_the_choice_on_a_cpu_is_by_what_is_installed(monkeypatch: pytest.MonkeyP
     assert selection.priority("cpu", "float32", large) == ("compiled", "spconv", "torch")
     assert selection.priority("cpu", "float64", {**large, "filled": 1}) == ("compiled", "output-stationary")
     monkeypatch.setitem(sys.modules, "numba", None)
-    compiled.unusable.cache_clear()
+    numba_unusable.cache_clear()
     try:
-        assert "pip install repcore-pointcloud[fast]" in compiled.unusable()
+        assert "pip install repcore[fast]" in numba_unusable()
         assert ops.choose(OP, device="cpu", dtype="float64", sizes=large) == "torch"
         assert Sites(random_coordinates(30, 4, torch.Generator().manual_seed(0))).submanifold((3, 3, 3)).num_pairs > 30
     finally:
-        compiled.unusable.cache_clear()
+        numba_unusable.cache_clear()
 
 
 def test_spconv_is_not_used_by_threads_that_came_after_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,6 +232,7 @@ def repcore_ops() -> list[OpSpec]:
             summary="State-space recurrence of Mamba, all directions of a block in one call",
             reference=f"{SCAN}.torch:selective_scan",
             implementations={
+                "compiled": f"{SCAN}.compiled:selective_scan",
                 "chunked": f"{SCAN}.chunked:selective_scan",
                 "triton": f"{SCAN}.triton:selective_scan",
                 "mamba-ssm": f"{SCAN}.mamba_ssm:selective_scan",
@@ -239,6 +240,7 @@ def repcore_ops() -> list[OpSpec]:
             cases=f"{SCAN}.cases:cases",
             priority=f"{SCAN}.availability:priority",
             usable={
+                "compiled": "repcore.nn.compiled_loops:numba_unusable",
                 "triton": "repcore.ops:triton_unusable",
                 "mamba-ssm": f"{SCAN}.availability:mamba_ssm_unusable",
             },

@@ -28,7 +28,8 @@ def is_short_and_wide(sizes: Mapping[str, int]) -> bool:
 
 
 def priority(device_type: str, dtype_name: str, sizes: Mapping[str, int] | None = None) -> tuple[str, ...]:
-    """Preferred implementations, best first; names as in the op's spec."""
+    """Preferred implementations, best first; names as in the op's spec. The compiled form is one for float32 states."""
     if device_type == "cuda" and dtype_name != "float64":
         return ("triton", "mamba-ssm", "chunked")
-    return ("torch", "chunked") if is_short_and_wide(sizes or {}) else ("chunked",)
+    plain = ("torch", "chunked") if is_short_and_wide(sizes or {}) else ("chunked",)
+    return ("compiled", *plain) if device_type == "cpu" and dtype_name != "float64" else plain

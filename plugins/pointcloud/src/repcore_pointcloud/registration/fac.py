@@ -201,7 +201,7 @@ OPS: tuple[OpSpec, ...] = (
         cases=f"{CONVOLUTION}.cases:cases",
         priority=f"{CONVOLUTION}.selection:priority",
         usable={
-            "compiled": f"{CONVOLUTION}.compiled:unusable",
+            "compiled": "repcore.nn.compiled_loops:numba_unusable",
             "triton": "repcore.ops:triton_unusable",
             "spconv": f"{CONVOLUTION}.selection:spconv_unusable",
         },

@@ -1,18 +1,15 @@
 """Compiled CPU twin of ``pointcloud/sparse-conv3d``: products over the pairs that exist, blocked for the cache.
 
-Needs numba (``pip install repcore-pointcloud[fast]``); the torch forms stand in where it is missing. Each thread has
-its own outputs (forward, gradient of the features) or its own output channels (gradient of the weight), so that results
-repeat bit by bit with any number of threads.
+Needs numba (extra ``fast``); the torch forms stand in where it is missing. Each thread has its own outputs (forward,
+gradient of the features) or its own output channels (gradient of the weight), so that results repeat bit by bit with
+any number of threads.
 
 Symbols: N input voxels, M output voxels, K offsets, I and O channels, L numbers of a vector.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -22,10 +19,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from repcore.nn.compiled_loops import in_threads
 from repcore_pointcloud.ops.sparse_conv3d.arguments import check_arguments, working_type
 from repcore_pointcloud.ops.sparse_conv3d.rulebook import Rulebook
 from repcore_pointcloud.ops.sparse_conv3d.torch import sparse_conv3d as gather_scatter
 
+NAME = "sparse-conv3d"  # of threads
 WORTH_A_THREAD = 4_000_000  # products; below it a thread costs more than it brings
 MOST_ROWS = 2**31 - 1  # rows are numbered in 32 bits
 
@@ -37,16 +36,6 @@ def sparse_conv3d(features: Tensor, weight: Tensor, bias: Tensor | None = None, 
         return gather_scatter(features, weight, bias, rulebook=rulebook)
     out: Tensor = _Compiled.apply(features, weight, rulebook)
     return out if bias is None else out + bias
-
-
-@cache
-def unusable() -> str:
-    """Why the compiled form cannot be used here; empty if it can."""
-    try:
-        import numba  # noqa: F401
-    except ImportError as error:
-        return f"numba cannot be imported ({error}): pip install repcore-pointcloud[fast]"
-    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +112,7 @@ def _products(
     def run(first: int, last: int) -> None:
         loops.products(*given, first, last, out.numpy())
 
-    _in_threads(run, _parts(blocks.starts[:, 0], len(blocks.inputs) * read.shape[1] * out.shape[1]))
+    in_threads(run, _parts(blocks.starts[:, 0], len(blocks.inputs) * read.shape[1] * out.shape[1]), NAME)
     return out[:, :width].to(source.dtype)
 
 
@@ -143,7 +132,7 @@ def _weight_gradient(features: Tensor, grad: Tensor, rulebook: Rulebook, weight:
         loops.outer_products(*arguments, 4 * first, min(width, 4 * last), sums.numpy())
 
     groups = np.arange(-(-width // 4))
-    _in_threads(run, _parts(groups, len(blocks.inputs) * seen.shape[1] * width))
+    in_threads(run, _parts(groups, len(blocks.inputs) * seen.shape[1] * width), NAME)
     return sums[:, :, :depth].reshape(weight.shape).to(weight.dtype)
 
 
@@ -165,13 +154,3 @@ def _parts(positions: np.ndarray, work: int) -> list[tuple[int, int]]:
     cuts = np.searchsorted(positions, np.linspace(0, max(1, end), threads + 1)[1:-1])
     edges = [0, *cuts.tolist(), len(positions)]
     return list(pairwise(edges))
-
-
-def _in_threads(run: Callable[[int, int], None], parts: list[tuple[int, int]]) -> None:
-    """Run every part, the last one here; threads are made anew, so that a forked process finds none missing."""
-    others = [threading.Thread(target=run, args=part, name="sparse-conv3d") for part in parts[:-1]]
-    for thread in others:
-        thread.start()
-    run(*parts[-1])
-    for thread in others:
-        thread.join()

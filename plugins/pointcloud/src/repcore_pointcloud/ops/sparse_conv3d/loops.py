@@ -12,14 +12,14 @@ Symbols: N input voxels, M output voxels, K offsets, I and O channels, P pairs, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from repcore.nn.compiled_loops import compiled
 
 BLOCK = 128  # outputs of one block: their sums stay in a core's first cache
 LANES_BYTES = 64  # of one vector: two registers with AVX2, one with AVX-512
@@ -148,25 +148,7 @@ _six_rows, _two_rows, _one_row = _rows_kernel(6), _rows_kernel(2), _rows_kernel(
 _four_outer, _one_outer = _outer_kernel(4), _outer_kernel(1)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled at its first call, without the interpreter's lock; kept on disk where there is a place for it."""
-    anew = numba.njit(nogil=True)(function)
-    try:
-        kept = numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # neither this folder nor the user's cache can be written
-        return anew
-
-    @wraps(function)
-    def call(*given: Any) -> Any:
-        try:
-            return kept(*given)
-        except Exception:  # the disk is full, or the kept file damaged: found before anything is computed
-            return anew(*given)
-
-    return call
-
-
-@_compiled
+@compiled
 def pairs_by_block(table: Any, num_inputs: int, block: int) -> Any:
     """Pairs in the order of (block of outputs, offset, output).
 
@@ -199,7 +181,7 @@ def pairs_by_block(table: Any, num_inputs: int, block: int) -> Any:
     return inputs, outputs, starts
 
 
-@_compiled
+@compiled
 def pack(weight: Any, panels: Any) -> None:
     """Kernels as vectors over the output channels.
 
@@ -217,7 +199,7 @@ def pack(weight: Any, panels: Any) -> None:
                     panels[offset, column, channel, lane] = weight[first + lane, offset, channel]
 
 
-@_compiled
+@compiled
 def products(
     source: Any, panels: Any, mirrored: bool, inputs: Any, outputs: Any, starts: Any, first: int, last: int, out: Any
 ) -> None:
@@ -273,7 +255,7 @@ def products(
                     _one_row(source, (read + inputs[p] * row_in,), (sums + outputs[p] * row_out,), weights, depth)
 
 
-@_compiled
+@compiled
 def outer_products(
     grad: Any, source: Any, outputs: Any, inputs: Any, starts: Any, first: int, last: int, sums: Any
 ) -> None:
@@ -316,7 +298,7 @@ def outer_products(
                     c += 1
 
 
-@_compiled
+@compiled
 def find_neighbours(
     keys: Any, rows: Any, firsts: Any, counts: Any, shifts: Any, step: int, volume: int, table: Any
 ) -> None:

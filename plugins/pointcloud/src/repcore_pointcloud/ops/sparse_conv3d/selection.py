@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from repcore.nn.compiled_loops import numba_unusable
 from repcore.ops import Op
-from repcore_pointcloud.ops.sparse_conv3d.compiled import unusable as compiled_unusable
 from repcore_pointcloud.ops.sparse_conv3d.rulebook import Rulebook
 
 OP = "pointcloud/sparse-conv3d"
@@ -44,7 +44,7 @@ def spconv_unusable() -> str:
 def shape_class(features: Tensor, weight: Tensor, bias: Tensor | None, *, rulebook: Rulebook) -> Mapping[str, int]:
     """What the choice depends on, as 0 or 1: few channels, most neighbours existing, little work in all, one thread."""
     del bias
-    if features.device.type != "cpu" or not compiled_unusable():
+    if features.device.type != "cpu" or not numba_unusable():
         return {}  # the choice is the same for all sizes; counting pairs would wait for a GPU
     return {
         "narrow": int(max(weight.shape[0], weight.shape[4]) <= NARROW),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from repcore.errors import ConfigError, DataError, ShapeError
-from repcore_pointcloud.ops.sparse_conv3d.compiled import unusable as compiled_unusable
+from repcore.nn.compiled_loops import numba_unusable
 from repcore_pointcloud.ops.sparse_conv3d.rulebook import Rulebook
 
 Triple = tuple[int, int, int]
@@ -120,7 +120,7 @@ class Sites:
             margin = tuple(size // 2 * step for size, step in zip(kernel, dilation, strict=True))
             keys, steps = _keys_and_steps(self._sorted, margin, self._bounds)
             columns = _searched_columns(kernel, dilation, steps)
-            if table.device.type == "cpu" and not compiled_unusable():
+            if table.device.type == "cpu" and not numba_unusable():
                 _walk(table, keys, rows, columns, dilation[2])
             else:
                 _search(table, keys, rows, columns, dilation[2])
