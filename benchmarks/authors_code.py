@@ -140,11 +140,26 @@ class Registry:
 # ------------------------------------------------------------------------------------------------ systems
 
 
-def point_step(folder: Path, system: str, points: Tensor, teacher_file: Path | None) -> Callable[[], object]:
+def kept(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The first answer of a function again and again."""
+    answers: list[Any] = []
+
+    def answer(*given: object) -> Any:
+        if not answers:
+            answers.append(function(*given))
+        return answers[0]
+
+    return answer
+
+
+def point_step(
+    folder: Path, system: str, points: Tensor, teacher_file: Path | None, keep_maps: bool = False
+) -> Callable[[], object]:
     """Forward and backward of a pre-training step of the published size without drop path.
 
     Args:
         teacher_file: for I2P-MAE: written here, the weights of its CLIP image encoder as OpenAI's file has them.
+        keep_maps: the image encoder runs in the first step alone.
     """
     settings = types.SimpleNamespace(
         mask_ratio=0.8, group_sizes=[16, 8, 8], num_groups=[512, 256, 64], encoder_depths=[5, 5, 5],
@@ -166,7 +181,8 @@ def point_step(folder: Path, system: str, points: Tensor, teacher_file: Path | N
             )
             state = {f"visual.{name}": value for name, value in image_encoder.state_dict().items()}
             torch.save(state, teacher_file)
-            reader = module("reader", encode_image=image_encoder, eval=lambda: None)
+            maps_of = kept(image_encoder) if keep_maps else image_encoder
+            reader = module("reader", encode_image=maps_of, eval=lambda: None)
             clip.load = lambda name: (reader, None)  # type: ignore[attr-defined]
         network = getattr(importlib.import_module(f"models.{class_name}"), class_name)(settings)
 

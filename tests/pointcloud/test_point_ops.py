@@ -18,6 +18,8 @@ from repcore.errors import ShapeError
 from repcore_pointcloud.ops.chamfer.torch import chamfer
 from repcore_pointcloud.ops.depth_views.torch import depth_views
 from repcore_pointcloud.ops.farthest_points.torch import farthest_points
+from repcore_pointcloud.ops.group_maximum import tiles
+from repcore_pointcloud.ops.group_maximum.torch import group_maximum
 from repcore_pointcloud.ops.group_points.torch import group_points
 from repcore_pointcloud.ops.interpolate_points.torch import interpolate_points
 from repcore_pointcloud.ops.map_lookup.taps import map_lookup
@@ -26,6 +28,7 @@ from repcore_pointcloud.ops.nearest_points.torch import nearest_points
 
 OPS = (
     "farthest-points", "nearest-points", "group-points", "chamfer", "depth-views", "map-lookup", "interpolate-points",
+    "group-maximum",
 )  # fmt: skip
 
 
@@ -111,6 +114,30 @@ def test_group_points_gathers_and_subtracts() -> None:
                 assert torch.equal(found[b, g, k], values[b, index[b, g, k]] - centres[b, g])
 
 
+@pytest.mark.parametrize("with_inner", [False, True])
+def test_tiles_of_group_maxima_have_the_gradients_of_finite_differences(with_inner: bool) -> None:
+    generator = torch.Generator().manual_seed(4)
+    shapes = [(3, 4, 2), (5, 6), (5,), (6, 2), (3, 6)] if with_inner else [(3, 4, 2), (5, 2), (5,)]
+    given = [torch.randn(*one, generator=generator, dtype=torch.float64).requires_grad_() for one in shapes]
+    assert torch.autograd.gradcheck(tiles.group_maximum, given)
+
+
+def test_the_first_of_members_that_tie_is_the_maximum() -> None:
+    values = torch.tensor([[[1.0, -2.0], [3.0, -2.0], [3.0, -2.0]]])
+    highest, place = tiles.maxima(values)
+    assert highest.tolist() == [[3.0, -2.0]]
+    assert place.tolist() == [[1, 0]]
+
+
+def test_group_maxima_under_autocast_are_those_of_the_definition() -> None:
+    generator = torch.Generator().manual_seed(5)
+    given = [torch.randn(*one, generator=generator) for one in [(3, 4, 2), (5, 2), (5,)]]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, expected = tiles.group_maximum(*given), group_maximum(*given)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, expected)
+
+
 def test_depth_views_add_up_the_depth_of_every_splat() -> None:
     points = cloud(5, 1, 30)
     images, pixels = depth_views(points, 32, 5)
@@ -170,6 +197,9 @@ def test_wrong_arguments_are_named() -> None:
         lambda: farthest_points(points, 0),
         lambda: nearest_points(points, points, 6),
         lambda: group_points(points, torch.zeros(2, 1, 1, dtype=torch.long)),
+        lambda: group_maximum(points, torch.zeros(4, 2), torch.zeros(4)),
+        lambda: group_maximum(points, torch.zeros(4, 3), torch.zeros(4), inner=torch.zeros(3, 3)),
+        lambda: group_maximum(points[:, :0], torch.zeros(4, 3), torch.zeros(4)),
         lambda: chamfer(points, points[:, :0]),
         lambda: depth_views(points, 4, 5),
         lambda: depth_views(points, 32, 4),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from repcore.errors import ConfigError, ShapeError
 from repcore.interfaces import Batch, Progress
 from repcore_pointcloud.configs.i2p_mae import MaskedPointsConfig, PointEncoderConfig
+from repcore_pointcloud.encoders import mini_pointnet
 from repcore_pointcloud.encoders.hierarchy import spread_to_finer, visible_slots
 from repcore_pointcloud.encoders.i2p_mae import HierarchicalPointEncoder
-from repcore_pointcloud.encoders.mini_pointnet import MiniPointNet, concatenated_form
+from repcore_pointcloud.encoders.mini_pointnet import MiniPointNet, concatenated_form, folded_form, split_form
 from repcore_pointcloud.encoders.point_blocks import allowed_pairs
 from repcore_pointcloud.examples.shapes import batch, masked_points, point_encoder
 from repcore_pointcloud.objectives.i2p_mae import MaskedPoints, has_weight_decay
@@ -37,19 +40,56 @@ def of(points: Tensor) -> Batch:
 # --------------------------------------------------------------------------------------------- encoder
 
 
+@pytest.mark.parametrize("form", [split_form, folded_form])
 @pytest.mark.parametrize("is_training", [True, False])
-def test_the_split_layer_equals_the_concatenated_one_in_values_and_gradients(is_training: bool) -> None:
+@pytest.mark.parametrize("shift", [0.0, 100.0])
+def test_forms_of_the_small_network_equal_the_published_one_in_values_and_gradients(
+    form: Callable[[MiniPointNet, Tensor], Tensor], is_training: bool, shift: float
+) -> None:
+    found = []
+    for one in (form, concatenated_form):
+        torch.manual_seed(0)
+        network = MiniPointNet(3, 8, 12, 20, 6).double().train(is_training)
+        for norm in (network.point_norm, network.joint_norm):  # as after some training
+            for values in (norm.weight, norm.running_var):
+                values.data.uniform_(0.5, 2.0)
+            for values in (norm.bias, norm.running_mean):
+                values.data.normal_()
+        members = shift + torch.randn(30, 5, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        members.requires_grad_()
+        out = one(network, members)
+        out.square().sum().backward()
+        gradients = [each.grad for each in (members, *network.parameters())]
+        found.append([out.detach(), *gradients, *(each.clone() for each in network.buffers())])
+    for one, two in zip(*found, strict=True):
+        assert torch.allclose(one, two, atol=1e-9, rtol=1e-7)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_folded_norms_lose_no_digits(is_training: bool) -> None:
     torch.manual_seed(0)
     network = MiniPointNet(3, 8, 12, 20, 6).train(is_training)
-    found = []
-    for form in (MiniPointNet.forward, concatenated_form):
-        network.zero_grad()
-        members = torch.randn(30, 5, 3, generator=torch.Generator().manual_seed(2)).requires_grad_()
-        out = form(network, members)
-        out.square().sum().backward()
-        found.append([out.detach(), members.grad, *(one.grad for one in network.parameters())])
-    for one, two in zip(*found, strict=True):
-        assert torch.allclose(one, two, atol=2e-4, rtol=1e-4)  # batch norms divide rounding by small deviations
+    members = 5.0 + torch.randn(200, 16, 3)
+    exact = concatenated_form(copy.deepcopy(network).double(), members.double())
+    errors = [(form(copy.deepcopy(network), members) - exact).abs().max() for form in (folded_form, split_form)]
+    assert errors[0] < 1e-5
+    assert errors[0] < 3 * errors[1]
+
+
+def test_norms_are_folded_where_the_network_widens_and_they_are_ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+    for form in (folded_form, split_form):
+        name = form.__name__
+        monkeypatch.setattr(mini_pointnet, name, lambda *given, name=name: used.append(name))
+    members = torch.randn(4, 5, 3)
+    wide, square = MiniPointNet(3, 8, 12, 20, 6), MiniPointNet(3, 8, 8, 20, 6)
+    joined = nn.SyncBatchNorm.convert_sync_batchnorm(MiniPointNet(3, 8, 12, 20, 6))
+    for network in (wide, square, joined):
+        network(members)
+    wide(members[:1, :1])  # a norm of one row: batch norm says so
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        wide(members)
+    assert used == ["folded_form", *["split_form"] * 4]
 
 
 def test_the_published_order_of_sums_gives_the_same_features() -> None:

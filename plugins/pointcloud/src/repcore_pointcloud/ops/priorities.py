@@ -19,3 +19,9 @@ def nearest_points(device_type: str, dtype_name: str, sizes: Mapping[str, int] |
 def map_lookup(device_type: str, dtype_name: str, sizes: Mapping[str, int] | None = None) -> tuple[str, ...]:
     """Triton on a GPU, otherwise sixteen weighted rows a pixel."""
     return triton_on_gpu(device_type, dtype_name, sizes) or ("taps",)
+
+
+def group_maximum(device_type: str, dtype_name: str, sizes: Mapping[str, int] | None = None) -> tuple[str, ...]:
+    """Tiles on a CPU, in the types that its sums of rows are made for."""
+    del sizes
+    return ("tiles",) if device_type == "cpu" and dtype_name in ("float32", "float64") else ()

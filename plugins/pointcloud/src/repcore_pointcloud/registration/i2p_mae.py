@@ -55,7 +55,9 @@ OBJECTIVES: tuple[ObjectiveSpec, ...] = (
         config=f"{CONFIGS}:MaskedPointsConfig",
         needs=("masked-points",),
         decay_rule=f"{PACKAGE}.objectives.i2p_mae:has_weight_decay",
-        unused_parameters_ok=("encoder.norms.0.*",),  # the finest level is never decoded
+        # the finest level is never decoded; a batch norm takes a bias before it away, whose gradient is zero (folded
+        # norms), or nothing but rounding
+        unused_parameters_ok=("encoder.norms.0.*", "encoder.embeddings.0.point_in.bias"),
         paper=PAPER,
         licence=LICENCE,
         example=f"{PACKAGE}.examples.shapes:masked_points",
@@ -273,11 +275,18 @@ SYSTEMS: tuple[SystemSpec, ...] = (
 )
 
 
-def _op(name: str, summary: str, cpu: str = "", priority: str = "triton_on_gpu", tolerance: float = 1e-5) -> OpSpec:
+def _op(
+    name: str,
+    summary: str,
+    cpu: str = "",
+    priority: str = "triton_on_gpu",
+    tolerance: float = 1e-5,
+    triton: bool = True,
+) -> OpSpec:
     """A point operation with its plain definition, its Triton twin, and a CPU twin where the definition is slow."""
     package = f"{PACKAGE}.ops.{name.replace('-', '_')}"
     function = name.replace("-", "_")
-    twins = {one: f"{package}.{one}:{function}" for one in ((cpu, "triton") if cpu else ("triton",))}
+    twins = {one: f"{package}.{one}:{function}" for one in (cpu, "triton" if triton else "") if one}
     return OpSpec(
         name=name,
         summary=summary,
@@ -285,7 +294,7 @@ def _op(name: str, summary: str, cpu: str = "", priority: str = "triton_on_gpu",
         implementations=twins,
         cases=f"{package}.cases:cases",
         priority=f"{PACKAGE}.ops.priorities:{priority}",
-        usable={"triton": "repcore.ops:triton_unusable"},
+        usable={"triton": "repcore.ops:triton_unusable"} if triton else {},
         tolerance=tolerance,
     )
 
@@ -298,4 +307,5 @@ OPS: tuple[OpSpec, ...] = (
     _op("depth-views", "Three depth images of a cloud and the pixel of every point"),
     _op("map-lookup", "Bicubic reading of coarse maps at single pixels", "taps", "map_lookup"),
     _op("interpolate-points", "Values at other positions by inverse squared distance", "blocks", "nearest_points"),
+    _op("group-maximum", "Last layers and maximum of a group", "tiles", "group_maximum", triton=False),
 )
