@@ -111,7 +111,9 @@ def reference_manner(objective: Alice, coarse: nn.ModuleList) -> Iterator[None]:
     assert isinstance(student, NnFormer)
     with (
         mock.patch.object(nnformer_blocks, "shift_mask", nnformer_blocks.shift_mask.__wrapped__),
+        mock.patch.object(WindowAttention, "_by_few_windows", WindowAttention._at_once),
         mock.patch.object(WindowAttention, "_attend", attention_step_by_step),
+        mock.patch.object(nnformer_blocks, "gelu_between", lambda x, expand, contract: contract(F.gelu(expand(x)))),
         mock.patch.object(CrossAlignment, "attend", alignment_step_by_step),
         mock.patch.object(AliceHead, "forward", head_in_two_passes),
         mock.patch.object(teacher, "first_decoder_map", lambda pyramid: all_stages(teacher, pyramid)),

@@ -123,14 +123,21 @@ def test_item_without_real_tokens_stays_finite_when_padded() -> None:
     assert out.isfinite().all()
 
 
-def test_feed_forward_in_pieces_equals_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    part = FeedForward(6, 10).eval()
-    x = torch.randn(3, 7, 6)
-    whole = part(x)  # with gradients: one piece
-    monkeypatch.setattr("repcore.nn.transformer.CPU_FEED_FORWARD_TOKENS", 4)
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_feed_forward_in_pieces_equals_whole(is_frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repcore.nn.feed_forward.CPU_FEED_FORWARD_TOKENS", 4)
+    part = FeedForward(6, 10).eval().double()
+    x = torch.randn(3, 7, 6, dtype=torch.float64, requires_grad=not is_frozen)
+    given = [*([] if is_frozen else [x]), *part.parameters()]
+    whole = part.contract(torch.nn.functional.gelu(part.expand(x)))
+    weights = torch.randn_like(whole)
+    expected = torch.autograd.grad((whole * weights).sum(), given)
+    pieces = part(x)
+    torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-12)
+    for one, other in zip(torch.autograd.grad((pieces * weights).sum(), given), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
     with torch.no_grad():
-        pieces = part(x)
-    torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-6)  # float32 sums in another order
+        torch.testing.assert_close(part(x), whole, rtol=0, atol=1e-12)
 
 
 def test_separate_matrices_load_by_the_documented_row_order() -> None:

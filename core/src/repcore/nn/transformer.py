@@ -13,10 +13,8 @@ from torch.nn import functional as F
 
 from repcore.errors import ConfigError
 from repcore.nn.drop_path import DropPath
+from repcore.nn.feed_forward import gelu_between
 from repcore.nn.packing import Packing
-
-# Tokens a feed-forward pass handles at once without gradients on a CPU: its (tokens, F) values then stay in cache.
-CPU_FEED_FORWARD_TOKENS = 1024
 
 
 class SelfAttention(nn.Module):
@@ -87,13 +85,9 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or hidden.device.type != "cpu" or torch.compiler.is_compiling():
-            return self._apply_layers(hidden)
-        flat = hidden.flatten(0, -2)  # in pieces that stay in cache: 8 to 10 % faster for D = 768
-        return torch.cat([self._apply_layers(part) for part in flat.split(CPU_FEED_FORWARD_TOKENS)]).view_as(hidden)
-
-    def _apply_layers(self, hidden: Tensor) -> Tensor:
-        return self.contract(self.dropout(F.gelu(self.expand(hidden))))
+        if self.training and self.dropout.p:
+            return self.contract(self.dropout(F.gelu(self.expand(hidden))))
+        return gelu_between(hidden, self.expand, self.contract)
 
 
 class TransformerLayer(nn.Module):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from repcore.errors import ConfigError
 from repcore.nn.drop_path import DropPath
+from repcore.nn.feed_forward import gelu_between
 from repcore_medical3d.configs.adam_v2 import ConvNextConfig
 from repcore_medical3d.encoders.anatomy import AnatomyEncoder, input_channels
 
@@ -49,7 +50,7 @@ class ConvNextBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         branch = self.norm(self.dwconv(maps).movedim(1, -1))  # (N, *S, D)
-        branch = self.gamma * self.pwconv2(F.gelu(self.pwconv1(branch)))
+        branch = self.gamma * gelu_between(branch, self.pwconv1, self.pwconv2)
         return maps + self.drop_path(branch.movedim(-1, 1))
 
 

@@ -1,8 +1,9 @@
 """Window attention over three-dimensional maps: what the nnFormer-shaped backbone is built of.
 
 Source: nnFormer (arXiv 2109.03201) as used by `alibaba-damo-academy/alice`, backbone files.
-Differs: one fused attention call with the position bias as additive mask, where it has a backward pass; shift masks are
-made once for a shape, not in every call; the corrected relative index by default (see :func:`relative_index`).
+Differs: one fused attention call with the position bias as additive mask, or on a CPU a few windows at a time
+(:mod:`.window_attention`); shift masks are made once for a shape, not in every call; the corrected relative index by
+default (see :func:`relative_index`).
 
 Symbols: B cubes, (D, H, W) tokens along the axes, C channels, w window edge, N = w^3 tokens of a window, n windows of
 a map, h heads. Maps are channels last: (B, D, H, W, C).
@@ -10,6 +11,7 @@ a map, h heads. Maps are channels last: (B, D, H, W, C).
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -17,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from repcore.nn.drop_path import DropPath
+from repcore.nn.feed_forward import gelu_between
+from repcore_medical3d.encoders.window_attention import attended_windows
 
 SHIFT_PENALTY = -100.0  # added to attention between tokens that only the shift brought together
 
@@ -68,16 +72,11 @@ def shift_mask(shape: tuple[int, int, int], window: int, shift: int, device: tor
     return torch.where(labels[:, :, None] == labels[:, None, :], 0.0, SHIFT_PENALTY)
 
 
-def biased_attention(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(d) + bias) V for (..., N, d) each; ``bias`` (broadcast to (..., N, N)) may need a gradient.
-
-    On a CPU, torch's fused attention cannot give the bias a gradient: it would take a general path that looks through
-    all logits once more for rows without any token, which windows do not have.
-    """
-    if queries.device.type != "cpu" or not (bias.requires_grad and torch.is_grad_enabled()):
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
-    logits = torch.matmul(queries * queries.shape[-1] ** -0.5, keys.transpose(-2, -1))
-    return torch.matmul(torch.softmax(logits.add_(bias), dim=-1), values)
+@lru_cache(maxsize=64)
+def window_order(shape: tuple[int, int, int], window: int, shift: int, device: torch.device) -> Tensor:
+    """Which tokens of a map are in which window, int64 (n, N), counted in raster order; made once for a shape."""
+    numbers = torch.arange(math.prod(shape), device=device).view(1, *shape, 1)
+    return to_windows(torch.roll(numbers, (-shift,) * 3, dims=(1, 2, 3)), window)[0, :, :, 0]
 
 
 class WindowAttention(nn.Module):
@@ -120,6 +119,12 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens: Tensor, skip: Tensor | None = None) -> Tensor:
         shape = (tokens.shape[1], tokens.shape[2], tokens.shape[3])
+        is_cpu = tokens.device.type == "cpu" and not torch.compiler.is_compiling()
+        if is_cpu and not torch.is_autocast_enabled("cpu"):
+            return self._by_few_windows(tokens, skip, shape)
+        return self._at_once(tokens, skip, shape)
+
+    def _at_once(self, tokens: Tensor, skip: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
         if self.is_skip:
             assert skip is not None
             keys, values = self.project_in(self._windows(skip)).chunk(2, dim=-1)
@@ -129,6 +134,19 @@ class WindowAttention(nn.Module):
         mixed = self._attend(queries, keys, values, shape)
         out = from_windows(self.project_out(mixed), self.window, shape)
         return torch.roll(out, (self.shift,) * 3, dims=(1, 2, 3)) if self.shift else out
+
+    def _by_few_windows(self, tokens: Tensor, skip: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
+        given = (shape, self.window, self.shift, tokens.device)
+        table = self.position_bias.t().contiguous()
+        bias = table.gather(1, self.relative_index.view(1, -1).expand(self.heads, -1)).unflatten(
+            1, (self.window**3, -1)
+        )
+        found = attended_windows(
+            tokens.flatten(1, 3), None if skip is None else skip.flatten(1, 3),
+            (self.project_in.weight, self.project_in.bias), (self.project_out.weight, self.project_out.bias),
+            bias, shift_mask(*given).to(bias.dtype) if self.shift else None, window_order(*given),
+        )  # fmt: skip
+        return found.view_as(tokens)
 
     def _windows(self, tokens: Tensor) -> Tensor:
         moved = torch.roll(tokens, (-self.shift,) * 3, dims=(1, 2, 3)) if self.shift else tokens
@@ -146,7 +164,7 @@ class WindowAttention(nn.Module):
         else:
             full = bias[None]
             folded = [one.reshape(B * n, self.heads, N, -1) for one in split]
-        out = biased_attention(folded[0], folded[1], folded[2], full.to(queries.dtype))
+        out = F.scaled_dot_product_attention(folded[0], folded[1], folded[2], attn_mask=full.to(queries.dtype))
         return out.view(B, n, self.heads, N, -1).transpose(2, 3).reshape(B, n, N, C)
 
 
@@ -193,7 +211,10 @@ class WindowBlock(nn.Module):
         else:
             mixed = self.attention(self.norm1(tokens), self.norm1(skip))
             tokens = tokens + skip + self.drop_path(mixed)
-        out: Tensor = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        expand, contract = self.mlp[0], self.mlp[2]
+        assert isinstance(expand, nn.Linear)
+        assert isinstance(contract, nn.Linear)
+        out: Tensor = tokens + self.drop_path(gelu_between(self.norm2(tokens), expand, contract))
         return out
 
 
@@ -216,11 +237,9 @@ class PatchStem(nn.Module):
     def forward(self, volume: Tensor) -> Tensor:
         last = len(self.convolutions) - 1
         for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            volume = convolution(volume)
-            # norms over few channels multiply rounding: GELU runs on contiguous values, as in the reference, because
-            # torch's vectorised and scalar forms differ in the last bit
+            volume = convolution(volume)  # channels last from the second on: half the time over few channels
             tokens = norm((volume if number == last else F.gelu(volume)).movedim(1, -1))
-            volume = tokens.movedim(-1, 1).contiguous()  # the layout for which torch's convolutions are quickest here
+            volume = tokens.movedim(-1, 1)
         return tokens
 
 
