@@ -7,9 +7,11 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv
 
-from repcore_graphs.layers import node_convolution
+from repcore_graphs.layers import node_convolution, readout
 from repcore_graphs.layers.node_convolution import GraphConvolution
+from repcore_graphs.layers.readout import pool_by_graph
 from repcore_graphs.ops.dual_hypergraph_conv import endpoints
+from repcore_graphs.ops.ordering import stable_order
 from repcore_graphs.ops.sums import runs_of, sums, weighted_sums
 from repcore_graphs.tensors import from_pyg
 
@@ -65,6 +67,26 @@ def test_a_convolution_by_runs_is_that_of_messages(
     assert calls  # the second one was torch-geometric's
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("below", [1, 7, 2**16 + 1, 2**40])
+def test_order_by_digits_is_the_stable_order(below: int) -> None:
+    for count in (0, 1, 300):
+        keys = torch.randint(below, (count,), generator=torch.Generator().manual_seed(0))
+        keys[::3] = keys.clone()[: len(keys[::3])]  # equal ones
+        assert stable_order(keys, below).tolist() == torch.sort(keys, stable=True).indices.tolist()
+
+
+def test_gradient_of_the_largest_is_shared_as_torch_shares_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, found = torch.tensor([0, 0, 0, 2, 2]), []
+    for usable in (True, False):
+        monkeypatch.setattr(readout, "are_bags_usable", lambda values, usable=usable: usable)
+        values = torch.tensor([[1.0, 0.0], [1.0, 2.0], [0.0, 2.0], [3.0, 3.0], [4.0, 3.0]], requires_grad=True)
+        pooled = pool_by_graph(values, owner, 3, how=("max", "mean"))
+        found.append((pooled, *torch.autograd.grad(pooled.square().sum(), [values])))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert found[0][0][1].tolist() == [0.0] * 4  # a graph without nodes
 
 
 def counted(function, calls: list[int]):  # type: ignore[no-untyped-def]

@@ -33,7 +33,7 @@ class GraphTensors:
         multiplicity: float (E,), arcs an edge stands for in the dual; 0 = dropped but kept in place.
         scales: structure factors of the dual convolution, shared by all layers until edges are dropped.
         is_whole: no edge has multiplicity 0.
-        runs: arcs by target and by source, made when first asked for.
+        runs: what :meth:`arcs_by_node` gives, made when first asked for.
     """
 
     nodes: Tensor
@@ -47,7 +47,7 @@ class GraphTensors:
     multiplicity: Tensor
     scales: EdgeScales
     is_whole: bool = True
-    runs: list[Runs] = field(default_factory=list, repr=False, compare=False)
+    runs: dict[bool, tuple[Tensor, Runs, Runs]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def num_nodes(self) -> int:
@@ -67,13 +67,14 @@ class GraphTensors:
             raise ShapeError("edges have no features yet", hint="encoder.embed_edges(graph) initialises them")
         return self.edges
 
-    def arcs_by_node(self) -> tuple[Runs, Runs]:
-        """Arcs by target and by source, for :func:`repcore_graphs.ops.sums.weighted_sums`."""
-        if not self.runs:
-            source, target = self.arcs[0], self.arcs[1]
-            self.runs.extend((runs_of(target, self.num_nodes), runs_of(source, self.num_nodes)))
-        into, out_of = self.runs
-        return into, out_of
+    def arcs_by_node(self, *, loops: bool) -> tuple[Tensor, Runs, Runs]:
+        """Arcs, (2, A) or with a loop at every node behind them (2, A + N), and these by target and by source, for
+        :func:`repcore_graphs.ops.sums.weighted_sums`."""
+        if loops not in self.runs:
+            everyone = torch.arange(self.num_nodes, device=self.arcs.device)
+            arcs = torch.cat([self.arcs, everyone.expand(2, -1)], dim=1) if loops else self.arcs
+            self.runs[loops] = arcs, runs_of(arcs[1], self.num_nodes), runs_of(arcs[0], self.num_nodes)
+        return self.runs[loops]
 
     def dual(self) -> DualHypergraph:
         """The dual hypergraph in closed form."""
@@ -84,18 +85,18 @@ class GraphTensors:
         number = torch.full((self.num_edges,), -1, dtype=torch.long, device=kept.device)
         number[kept] = torch.arange(kept.numel(), device=kept.device)
         arc_edge = number[self.arc_edge]
-        stays = arc_edge >= 0
-        ends, multiplicity = self.ends[:, kept], self.multiplicity[kept]
+        stay = (arc_edge >= 0).nonzero().squeeze(1)
+        ends, multiplicity = self.ends.index_select(1, kept), self.multiplicity[kept]
         return replace(
             self,
-            arcs=self.arcs[:, stays],
-            arc_edge=arc_edge[stays],
+            arcs=self.arcs.index_select(1, stay),
+            arc_edge=arc_edge[stay],
             ends=ends,
-            edges=None if self.edges is None else self.edges[kept],
+            edges=None if self.edges is None else self.edges.index_select(0, kept),
             edge_graph=self.edge_graph[kept],
             multiplicity=multiplicity,
             scales=edge_scales(ends, self.num_nodes, multiplicity, multiplicity.dtype),
-            runs=[],
+            runs={},
         )
 
     def mask_edges(self, keep: Tensor) -> GraphTensors:

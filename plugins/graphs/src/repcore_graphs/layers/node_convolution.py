@@ -60,20 +60,21 @@ class GraphConvolution(nn.Module):
         return 1 - nodes.new_zeros(graph.num_nodes).scatter_reduce(0, target, is_loop, "amax", include_self=True)
 
     def _by_runs(self, graph: GraphTensors, nodes: Tensor, weight: Tensor | None) -> Tensor:
-        """The same without a message for every arc: D^-1/2 (A + L) D^-1/2 X W, multiplied where rows are narrower."""
+        """The same without a message for every arc, multiplied where rows are narrower.
+
+        The factors of an arc are joined to one number before, so that rows are read once.
+        """
         is_normalised = self.loops or weight is not None
         weight = nodes.new_ones(graph.arcs.shape[1]) if weight is None else weight.to(nodes.dtype)
-        is_narrow = nodes.shape[1] < self.conv.out_channels
-        values = nodes if is_narrow else self.conv.lin(nodes)
+        arcs, into, out_of = graph.arcs_by_node(loops=self.loops)
+        if self.loops:
+            weight = torch.cat([weight, self._loop_weights(graph, nodes)])
         if is_normalised:
-            loops = self._loop_weights(graph, nodes) if self.loops else None
-            degree = (nodes.new_zeros(graph.num_nodes) if loops is None else loops).index_add(0, graph.arcs[1], weight)
-            root = torch.where(degree > 0, degree, 1.0).rsqrt().masked_fill(degree <= 0, 0.0)[:, None]
-            values = values * root
-            summed = weighted_sums(values, weight, graph.arcs, *graph.arcs_by_node())
-            values = (summed if loops is None else summed.addcmul(values, loops[:, None])) * root
-        else:
-            values = weighted_sums(values, weight, graph.arcs, *graph.arcs_by_node())
+            degree = nodes.new_zeros(graph.num_nodes).index_add(0, arcs[1], weight)
+            root = torch.where(degree > 0, degree, 1.0).rsqrt().masked_fill(degree <= 0, 0.0)
+            weight = weight * root.index_select(0, arcs[0]) * root.index_select(0, arcs[1])
+        is_narrow = nodes.shape[1] < self.conv.out_channels
+        values = weighted_sums(nodes if is_narrow else self.conv.lin(nodes), weight, arcs, into, out_of)
         out = self.conv.lin(values) if is_narrow else values
         return out if self.conv.bias is None else out + self.conv.bias
 

@@ -5,14 +5,16 @@ Symbols: S elements, B graphs, D features.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from repcore.errors import ConfigError
 from repcore_graphs.layers.hyper_cluster import SeedAttention, SelfAttention
 from repcore_graphs.layers.node_convolution import GraphConvolution
+from repcore_graphs.ops.sums import are_bags_usable
 from repcore_graphs.tensors import GraphTensors
 
 Readout = Literal["max-mean-sum", "sum", "mean", "max", "gmt"]
@@ -55,10 +57,35 @@ def pool_by_graph(
 def _largest(values: Tensor, owner: Tensor, num_graphs: int, weight: Tensor | None) -> Tensor:
     if weight is not None:
         values = values.masked_fill((weight <= 0)[:, None], float("-inf"))
-    index = owner[:, None].expand_as(values)
-    lowest = values.new_full((num_graphs, values.shape[1]), float("-inf"))
-    largest = lowest.scatter_reduce(0, index, values, "amax", include_self=True)
+    largest: Tensor = (
+        _Largest.apply(values, owner, num_graphs)
+        if are_bags_usable(values)
+        else _largest_rows(values, owner, num_graphs)
+    )
     return torch.where(largest == float("-inf"), torch.zeros_like(largest), largest)
+
+
+def _largest_rows(values: Tensor, owner: Tensor, num_graphs: int) -> Tensor:
+    lowest = values.new_full((num_graphs, values.shape[1]), float("-inf"))
+    return lowest.scatter_reduce(0, owner[:, None].expand_as(values), values, "amax", include_self=True)
+
+
+class _Largest(torch.autograd.Function):
+    """Its gradient goes to all largest elements alike, as that of torch's ``scatter_reduce``, rows at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, owner: Tensor, num_graphs: int) -> Tensor:
+        largest = _largest_rows(values, owner, num_graphs)
+        ctx.save_for_backward(values, owner, largest)
+        return largest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        values, owner, largest = ctx.saved_tensors
+        is_largest = (values == largest.index_select(0, owner)).to(values.dtype)
+        tied = torch.zeros_like(largest).index_add_(0, owner, is_largest)
+        return is_largest.mul_((grad / tied.clamp_(min=1)).index_select(0, owner)), None, None
 
 
 class MultisetReadout(nn.Module):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from repcore.errors import ConfigError
+from repcore_graphs.ops.ordering import stable_order
 from repcore_graphs.tensors import GraphTensors
 
 AUGMENTATIONS = ("drop-edges", "drop-nodes", "mask-nodes", "mask-edges", "subgraph")
@@ -77,7 +78,7 @@ def random_walk(graph: GraphTensors, share: float, generator: torch.Generator) -
     node_graph, arcs = graph.node_graph.to(device), graph.arcs.to(device)
     sizes = torch.bincount(node_graph, minlength=graph.num_graphs)
     first = torch.cumsum(sizes, 0) - sizes
-    order = torch.sort(arcs[0], stable=True).indices
+    order = stable_order(arcs[0], graph.num_nodes)
     neighbours = arcs[1][order]
     degree = torch.bincount(arcs[0], minlength=graph.num_nodes)
     start = torch.cumsum(degree, 0) - degree

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from repcore.errors import ConfigError, DataError
 from repcore.shapes import check_shape
+from repcore_graphs.ops.ordering import stable_order
 
 EdgeCounting = Literal["once", "as-stored"]
 
@@ -120,15 +121,17 @@ def pair_arcs(edge_index: Tensor, num_nodes: int, edge_attr: Tensor | None = Non
     backward = (source > target).long()
     # a run holds all arcs of one node pair and one direction, in stored order; rank = place within the run
     run = ((low * num_nodes + high) * 2) + backward
-    sorted_run, order = torch.sort(run, stable=True)
+    order = stable_order(run, 2 * num_nodes * num_nodes)
+    sorted_run = run[order]
     starts = torch.ones_like(sorted_run, dtype=torch.bool)
     starts[1:] = sorted_run[1:] != sorted_run[:-1]
     run_start = torch.cummax(torch.where(starts, positions, torch.zeros_like(positions)), dim=0).values
     rank = positions - run_start
     # forward and backward arcs of equal rank become neighbours under this second key
-    second = torch.sort((sorted_run // 2) * num_arcs + rank, stable=True)
-    arcs = order[second.indices]
-    is_pair = (second.values[1:] == second.values[:-1]) & (low != high)[arcs[1:]]
+    pair = (sorted_run // 2) * num_arcs + rank
+    second = stable_order(pair, num_nodes * num_nodes * num_arcs)
+    arcs, pair = order[second], pair[second]
+    is_pair = (pair[1:] == pair[:-1]) & (low != high)[arcs[1:]]
     if edge_attr is not None and num_arcs > 1:
         same = (edge_attr[arcs[1:]] == edge_attr[arcs[:-1]]).reshape(num_arcs - 1, -1).all(dim=1)
         is_pair = is_pair & same
@@ -161,5 +164,5 @@ def inverse_dht(incidence: Tensor, num_edges: int) -> Tensor:
             f"dual node {wrong} has {int(counts[wrong]) if counts.numel() else 0} hyperedges",
             expected="exactly two a dual node: the dual of a graph, without private hyperedges",
         )
-    order = torch.sort(incidence[0], stable=True).indices
+    order = stable_order(incidence[0], num_edges)
     return incidence[1][order].reshape(num_edges, 2).t().contiguous()

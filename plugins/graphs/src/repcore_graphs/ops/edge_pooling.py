@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from repcore.errors import ConfigError
+from repcore_graphs.ops.ordering import stable_order
 
 Ties = Literal["by-index", "unspecified"]
 
@@ -77,7 +78,7 @@ def topk_edges(
     if alive is not None:
         ranked = ranked.masked_fill(~alive, float("-inf"))
     falling = torch.sort(ranked, descending=True, stable=ties == "by-index").indices
-    order = falling[torch.sort(edge_graph[falling], stable=True).indices]  # (E,), grouped by graph
+    order = falling[stable_order(edge_graph[falling], num_graphs)]  # (E,), grouped by graph
 
     total = torch.zeros(num_graphs, dtype=edge_graph.dtype, device=score.device).index_add(
         0, edge_graph, torch.ones_like(edge_graph)

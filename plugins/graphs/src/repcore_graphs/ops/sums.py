@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from repcore_graphs.ops.ordering import stable_order
+
 
 @dataclass(frozen=True, slots=True)
 class Runs:
@@ -33,7 +35,7 @@ class Runs:
 
 def runs_of(place: Tensor, count: int) -> Runs:
     """Group entries by their place, int64 (A,) in 0 .. count - 1. Cost: one stable sort."""
-    order = torch.sort(place, stable=True).indices
+    order = stable_order(place, count)
     sizes = torch.bincount(place, minlength=count)
     return Runs(order, torch.cumsum(sizes, 0) - sizes)
 
