@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from repcore_medical3d.encoders import window_attention
-from repcore_medical3d.encoders.nnformer_blocks import WindowAttention
+from repcore_medical3d.encoders.nnformer_blocks import WindowAttention, shift_mask, window_order
 
 KINDS = {
     "shifted": {"window": 2, "shift": 1},
@@ -56,3 +56,18 @@ def test_without_gradients_the_values_are_the_same() -> None:
     tokens = torch.randn(2, 4, 4, 4, 6, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(layer(tokens), layer._at_once(tokens, None, (4, 4, 4)), rtol=0, atol=1e-12)
+
+
+def test_a_layer_learns_and_is_exported_whoever_came_first() -> None:
+    """What is made once a shape serves inference mode, training and tracing in any order."""
+    layer = random_layer(window=2, shift=1)
+    for first in ("inference", "export"):
+        shift_mask.cache_clear()
+        window_order.cache_clear()
+        tokens = torch.randn(1, 4, 4, 4, 6, dtype=torch.float64)
+        if first == "inference":
+            with torch.inference_mode():
+                layer(tokens)
+        exported = torch.export.export(layer, (tokens,), strict=False).module()
+        layer(tokens).sum().backward()
+        torch.testing.assert_close(exported(tokens), layer(tokens), rtol=0, atol=1e-12)

@@ -158,7 +158,9 @@ class WindowAttention(nn.Module):
         bias = F.embedding(self.relative_index, self.position_bias).permute(2, 0, 1)  # (h, N, N)
         split = [one.reshape(B, n, N, self.heads, -1).transpose(2, 3) for one in (queries, keys, values)]
         if self.shift:  # windows count as heads, so that one mask serves the whole batch without copies
-            mask = shift_mask(shape, self.window, self.shift, queries.device).to(bias.dtype)
+            # what is traced has no values, and would be kept for everybody who comes later
+            made = shift_mask.__wrapped__ if torch.compiler.is_compiling() else shift_mask
+            mask = made(shape, self.window, self.shift, queries.device).to(bias.dtype)
             full = (bias[None] + mask[:, None]).flatten(0, 1)[None]  # (1, n*h, N, N)
             folded = [one.reshape(B, n * self.heads, N, -1) for one in split]
         else:

@@ -58,14 +58,16 @@ class _Windows(torch.autograd.Function):
                 torch.bmm(values, shares.transpose(1, 2), out=part.of(outputs))
             read = torch.bmm(outputs.transpose(1, 2), out_weight.t().expand(len(outputs), -1, -1)).add_(out_bias)
             found[chunk.item].index_copy_(0, chunk.rows, read.flatten(0, 1))
-        ctx.save_for_backward(*given, mixed)
+        ctx.structure = given[7:]  # made once a shape, perhaps in inference mode, whose tensors torch refuses to save
+        ctx.save_for_backward(*given[:7], mixed)
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         *given, mixed = ctx.saved_tensors
-        grads = [None if one is None else torch.zeros_like(one) for one in given[:7]]
+        grads = [None if one is None else torch.zeros_like(one) for one in given]
+        given.extend(ctx.structure)
         grad = grad.contiguous()
         for chunk in _chunks(given):
             to_read = grad[chunk.item].index_select(0, chunk.rows)
