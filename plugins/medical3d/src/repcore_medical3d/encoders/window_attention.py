@@ -50,14 +50,14 @@ class _Windows(torch.autograd.Function):
     def forward(ctx: Any, *given: Any) -> Tensor:
         tokens, _, _, _, out_weight, out_bias, _, _, order = given
         found = torch.empty_like(tokens)
-        mixed = tokens.new_empty(len(tokens), len(order), tokens.shape[2], order.shape[1])
+        mixed = tokens.new_empty(len(tokens) * len(order), tokens.shape[2], order.shape[1])
         for chunk in _chunks(given):
-            outputs = mixed[chunk.item, chunk.windows]
+            outputs = mixed[chunk.windows]
             for part in chunk.parts():
                 shares, values = chunk.shares(part), part.of(chunk.values)
                 torch.bmm(values, shares.transpose(1, 2), out=part.of(outputs))
             read = torch.bmm(outputs.transpose(1, 2), out_weight.t().expand(len(outputs), -1, -1)).add_(out_bias)
-            found[chunk.item].index_copy_(0, chunk.rows, read.flatten(0, 1))
+            found.view(-1, tokens.shape[2]).index_copy_(0, chunk.rows, read.flatten(0, 1))
         ctx.structure = given[7:]  # made once a shape, perhaps in inference mode, whose tensors torch refuses to save
         ctx.save_for_backward(*given[:7], mixed)
         return found
@@ -68,10 +68,9 @@ class _Windows(torch.autograd.Function):
         *given, mixed = ctx.saved_tensors
         grads = [None if one is None else torch.zeros_like(one) for one in given]
         given.extend(ctx.structure)
-        grad = grad.contiguous()
+        grad = grad.reshape(-1, grad.shape[2])
         for chunk in _chunks(given):
-            to_read = grad[chunk.item].index_select(0, chunk.rows)
-            chunk.add_gradients(grads, to_read, mixed[chunk.item, chunk.windows])
+            chunk.add_gradients(grads, grad.index_select(0, chunk.rows), mixed[chunk.windows])
         return (*grads, None, None)
 
 
@@ -93,12 +92,18 @@ class _Part:
 
 
 class _Chunk:
-    """Some windows of one cube: their tokens (k, N, C), and queries (scaled), keys and values as (k, C, N)."""
+    """Some windows: their tokens (k, N, C), and queries (scaled), keys and values as (k, C, N).
 
-    def __init__(self, given: Any, item: int, windows: slice, work: Tensor) -> None:
-        tokens, context, self.weight, shift, self.out_weight, _, self.bias, mask, order = given
-        self.item, self.windows, self.rows, self.work = item, windows, order[windows].flatten(), work
-        self.mask = None if mask is None else mask[windows, None]
+    Args:
+        windows: counted over all cubes.
+        rows: tokens of these windows, counted over all cubes, (k * N,).
+        mask: (k, N, N) or None.
+    """
+
+    def __init__(self, given: Any, windows: slice, rows: Tensor, mask: Tensor | None, work: Tensor) -> None:
+        tokens, context, self.weight, shift, self.out_weight, _, self.bias, _, _ = given
+        self.windows, self.rows, self.work = windows, rows, work
+        self.mask = None if mask is None else mask[:, None]
         self.tokens = self._taken(tokens)
         self.context = None if context is None else self._taken(context)
         source = self.tokens if self.context is None else self.context
@@ -112,7 +117,7 @@ class _Chunk:
 
     def _taken(self, tokens: Tensor) -> Tensor:
         """(B, T, C) to (k, N, C)."""
-        return tokens[self.item].index_select(0, self.rows).view(-1, self.bias.shape[1], tokens.shape[2])
+        return tokens.flatten(0, 1).index_select(0, self.rows).view(-1, self.bias.shape[1], tokens.shape[2])
 
     def parts(self) -> Iterator[_Part]:
         """Together all windows and heads."""
@@ -152,7 +157,7 @@ class _Chunk:
         if self.context is not None:
             assert to_context is not None
             source, found, made = self.context, to_context, made[1:]
-            to_tokens[self.item].index_copy_(0, self.rows, to_queries.transpose(1, 2).flatten(0, 1))
+            to_tokens.view(-1, source.shape[2]).index_copy_(0, self.rows, to_queries.transpose(1, 2).flatten(0, 1))
         width, back = source.shape[2], torch.zeros_like(source)
         for number, (one, weight) in enumerate(zip(made, self.weight.split(width), strict=True)):
             place = slice(number * width, (number + 1) * width)
@@ -160,7 +165,7 @@ class _Chunk:
             if to_shift is not None:
                 to_shift[place] += one.sum((0, 2))
             back.baddbmm_(one.transpose(1, 2), weight.expand(len(one), -1, -1))
-        found[self.item].index_copy_(0, self.rows, back.flatten(0, 1))
+        found.view(-1, width).index_copy_(0, self.rows, back.flatten(0, 1))
 
     def _through(self, grad: Tensor, mixed: Tensor, to_bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of queries (before they were scaled), keys and values, (k, C, N) each."""
@@ -179,13 +184,18 @@ class _Chunk:
 
 
 def _chunks(given: Any) -> Iterator[_Chunk]:
-    """Cubes one by one, each with some of its windows at a time."""
-    tokens, bias, order = given[0], given[6], given[8]
-    work = tokens.new_empty(2, max(CACHED_LOGITS, bias[0].numel()))
-    step = max(1, CHUNK_TOKENS // order.shape[1])
-    for item in range(len(tokens)):
-        for first in range(0, len(order), step):
-            yield _Chunk(given, item, slice(first, first + step), work)
+    """Cubes one by one, each with some of its windows at a time; small cubes some at a time."""
+    tokens, bias, mask, order = given[0], given[6], given[7], given[8]
+    work, count = tokens.new_empty(2, max(CACHED_LOGITS, bias[0].numel())), len(order)
+    step, cubes = max(1, CHUNK_TOKENS // order.shape[1]), max(1, CHUNK_TOKENS // order.numel())
+    for cube in range(0, len(tokens), cubes):
+        here = torch.arange(cube, min(cube + cubes, len(tokens)), device=order.device)
+        rows = (order + (here * order.numel())[:, None, None]).flatten(0, 1)
+        masks = None if mask is None else mask.repeat(len(here), 1, 1) if len(here) > 1 else mask
+        for first in range(0, len(rows), step):
+            part = slice(first, first + step)
+            windows = slice(cube * count + first, cube * count + min(first + step, len(rows)))
+            yield _Chunk(given, windows, rows[part].flatten(), None if masks is None else masks[part], work)
 
 
 def _each(weight: Tensor, channels: Tensor) -> Tensor:
