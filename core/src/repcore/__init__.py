@@ -5,6 +5,8 @@ Public names are resolved on first use, so that ``import repcore`` costs millise
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +38,20 @@ _HOMES = {
     "pull": "repcore.api.published",
     "train": "repcore.api.runs",
 }
+
+
+def _wait_briefly() -> None:
+    """Threads of torch that wait for one another give their core away after microseconds, not milliseconds.
+
+    Where any other process wants a core, the thread that all others wait for gets it late, while they count: steps take
+    ten times as long and more (`benchmarks/busy_machine.py`). GNU OpenMP, which torch brings, reads this when it is
+    loaded; what the user has said stays.
+    """
+    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+_wait_briefly()
 
 
 def __getattr__(name: str) -> Any:  # whatever the public name is
