@@ -19,6 +19,7 @@ never copied. A model that is there already is replaced once the new one is whol
     limits = ["..."]
     [[selformer-tiny.judged]]   # labelled data for its figures, none of it seen in training
     data, label, split = "...", "...", "random"
+    level, joined = "voxel", ["place"]   # for labels of elements; raw features beside the encoder's
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Judged:
     label: str
     split: str = "random"
     protocols: tuple[str, ...] = ()
+    level: str | None = None
+    joined: tuple[str, ...] = ()
     read: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -224,7 +227,7 @@ def judged_figures(model: Model, judged: Judged, data: Path) -> dict[str, str]:
     """``{"bbbp p_np, scaffold split, AUROC up": "trained 0.87 +- 0.01; random twin 0.83 +- 0.02; ecfp4 0.86"}``."""
     tables = repcore.probe(
         model, place_of(judged.data, data), label=judged.label, split=judged.split, protocols=judged.protocols,
-        seeds=PROBE_SEEDS, read=dict(judged.read) or None,
+        seeds=PROBE_SEEDS, read=dict(judged.read) or None, level=judged.level, joined=judged.joined,
     )  # fmt: skip
     name = Path(judged.data).name.partition(".")[0]
     return {f"{name}: {key}": text for table in tables for key, text in _lines_of(table)}

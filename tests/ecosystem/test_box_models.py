@@ -12,6 +12,7 @@ import pytest
 import repcore
 from repcore.checkpoints.places import _lines
 from repcore.checkpoints.reading import read_file
+from repcore.testing import check_plugin
 from scripts import box_models
 from scripts.box_models import BoxedModel, BoxError, Judged
 from tests.conftest import ROOT
@@ -96,3 +97,9 @@ def test_every_table_says_where_its_weights_come_from(path: Path) -> None:
     package = path.parent / "src" / f"repcore_{path.parent.parent.name}_models"
     made = {folder.parent.name for folder in package.glob("*/config.json")}
     assert made <= {one.name for one in found}
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda one: one.parent.parent.name)
+def test_every_distribution_of_models_passes_the_conformance_kit(path: Path) -> None:
+    found = check_plugin(f"{path.parent.parent.name}-models")
+    assert {one.status for one in found.results} == {"passed"}, found.results

@@ -1,0 +1,1 @@
+"""Trained models of medical images, as files."""
