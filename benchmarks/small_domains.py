@@ -50,6 +50,7 @@ class Domain:
         preset: `small`, or the one there is until it has been chosen.
         shown: what stands in the table in place of the preset, where the settings make it another thing.
         dense: whether labels belong to voxels.
+        forest: whether a random forest is among the probes of vectors, too, not of baselines alone.
     """
 
     recipe: str
@@ -62,6 +63,7 @@ class Domain:
     preset: str = "small"
     shown: str = ""
     dense: bool = False
+    forest: bool = False
 
 
 def chembl(data: Path, folder: Path) -> Path:
@@ -104,6 +106,7 @@ DOMAINS = {
         ("data.split=random", "data.validation_limit=300", "dataset.labels=[]"),
         labelled=True,
         joined=True,
+        forest=True,
     ),
     "audio": Domain(
         "audio/w2v-bert",

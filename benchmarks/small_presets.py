@@ -7,7 +7,7 @@ part is the declared one; of molecules the published scaffold split, its validat
 rows; of graphs all graphs in ten stratified folds. Nothing that is chosen sees it:
 
 * settings of the preset were chosen by probes on training parts only (`--choose`, inner folds below, seed 100);
-* which probe reads vectors (`VECTOR_FORMS`) and which baseline with which probe stands for the simple way
+* which probe reads vectors (`VECTOR_FORMS`, with a forest where a domain says so) and which baseline with which probe stands for the simple way
   (`RAW_FORMS`) is chosen for each set, each side and each seed by the mean score of inner folds of the training part
   (whole scaffolds on one side for molecules, stratified for classes), then fitted once on all of it.
 
@@ -157,7 +157,8 @@ def one_cell(given: argparse.Namespace, domain: str, seed: int) -> dict[str, Any
         own, model.encoder = model.encoder, model.random_twin(seed)
         found[TWIN] = {TWIN: vectors(model, opened)}
         model.encoder = own
-        sides = {side: judged(opened, features, VECTOR_FORMS) for side, features in found.items()}
+        forms = RAW_FORMS if DOMAINS[domain].forest else VECTOR_FORMS
+        sides = {side: judged(opened, features, forms) for side, features in found.items()}
         # baselines know no seed: what the first cell has read is not read again
         sides[BASELINE] = raw_known.get(one.name, {}).get(BASELINE) or judged(opened, raw(model, opened), RAW_FORMS)
         facts = {"metric": opened.metric, "kind": opened.target.kind, "rows": test_rows(opened)}
@@ -413,7 +414,8 @@ def choose(given: argparse.Namespace) -> None:
         own, model.encoder = model.encoder, model.random_twin(CHOOSING_SEED)
         twin = vectors(model, opened)
         model.encoder = own
-        sides = [({TRAINED: vectors(model, opened), TWIN: twin}, VECTOR_FORMS)]
+        forms = RAW_FORMS if DOMAINS[domain].forest else VECTOR_FORMS
+        sides = [({TRAINED: vectors(model, opened), TWIN: twin}, forms)]
         sides += [(raw(model, opened), RAW_FORMS)] if given.baselines else []
         for features, forms in sides:
             usable = np.isfinite(opened.labels) & np.all([np.isfinite(each).all(1) for each in features.values()], 0)

@@ -58,7 +58,7 @@ def small() -> RunConfig:
         encoder=Part("molecules/selformer", encoder),
         objective=Part("generic/computed-targets", targets),
         optimiser=OptimiserConfig(lr=1e-3, weight_decay=0.01),
-        trainer=TrainerConfig(steps=2000, validate_every=500),
+        trainer=TrainerConfig(steps=4000, validate_every=1000),
     )
 
 
