@@ -7,9 +7,10 @@ part is the declared one; of molecules the published scaffold split, its validat
 rows; of graphs all graphs in ten stratified folds. Nothing that is chosen sees it:
 
 * settings of the preset were chosen by probes on training parts only (`--choose`, inner folds below, seed 100);
-* which probe reads vectors (`VECTOR_FORMS`, with a forest where a domain says so) and which baseline with which probe stands for the simple way
-  (`RAW_FORMS`) is chosen for each set, each side and each seed by the mean score of inner folds of the training part
-  (whole scaffolds on one side for molecules, stratified for classes), then fitted once on all of it.
+* which probe reads vectors (`VECTOR_FORMS`, with a forest where a domain says so) and which baseline with which probe
+  stands for the simple way (`RAW_FORMS`) is chosen for each set, each side and each seed by the mean score of inner
+  folds of the training part (whole scaffolds on one side for molecules, stratified for classes), then fitted once on
+  all of it.
 
 Labels of voxels are judged by Dice, as the first lines of small_volumes.py say.
 
