@@ -173,14 +173,14 @@ def trained(given: argparse.Namespace, domain: str, seed: int, *further: str, na
     own: str = name or str(seed)
     note: Path = folder / f"{own}.json"
     if not note.is_file() or name:
-        path = known.data(given.data, folder)
+        where = {"dataset.path": str(known.data(given.data, folder))} if known.data else {}
         overrides = [*known.settings, f"trainer.seed={seed}", f"trainer.threads={given.threads}", *further]
         resolved = resolve_run(
             registry.default(),
             known.recipe,
             preset=(given.choose and given.preset) or known.preset,
             overrides=overrides,
-            settings={"dataset.name": known.reader, "dataset.path": str(path)},
+            settings={"dataset.name": known.reader, **where},
         )
         started = time.process_time()
         parts = assemble(resolved, LogReporter())

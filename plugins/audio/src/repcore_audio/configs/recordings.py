@@ -101,3 +101,16 @@ class SoundsConfig:
         default=(-3.0, 15.0),
         metadata={"help": "range of the level over the background", "unit": "dB", "min": -300, "max": 300},
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakesConfig:
+    """Generated words and sounds, every recording another one."""
+
+    clips: int = field(default=2000, metadata={"help": "number of recordings", "min": 1})
+    words_share: float = field(
+        default=0.75,
+        metadata={"help": "share of words; the others are instruments and environmental sounds", "min": 0, "max": 1},
+    )
+    sample_rate_hz: int = field(default=16_000, metadata={"help": "sampling rate", "unit": "Hz", "min": 1})
+    seed: int = field(default=0, metadata={"help": "recordings are a pure function of seed and index", "min": 0})

@@ -6,6 +6,7 @@ needed, so that an hour costs no more memory than a second.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,6 +74,16 @@ class Recording:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The samples that are meant: what tells two recordings apart."""
         return np.array(_meant(self.samples, self.channels), dtype=dtype, copy=copy)
+
+
+class Retakable(Recording, ABC):
+    """A generated recording of which there can be another take: the same content, everything around it anew."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def again(self, generator: np.random.Generator) -> Recording:
+        """Another take, by what is drawn from the generator."""
 
 
 @dataclass(frozen=True, slots=True)

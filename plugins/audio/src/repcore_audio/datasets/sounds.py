@@ -11,6 +11,8 @@ Symbols: n samples, t time in seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 from repcore_audio.configs.recordings import SoundsConfig
-from repcore_audio.datasets.recordings import Recording
+from repcore_audio.datasets.recordings import Recording, Retakable
 
 Maker = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 TEST_SHARE = 5  # every fifth recording
@@ -196,18 +198,59 @@ class Sounds(Generated):
         """A recording of the class ``index`` modulo the number of classes."""
         rng = np.random.default_rng([self.config.seed, index])
         number = index % len(MAKERS)
-        rate = self.config.sample_rate_hz
-        length = int(rate * self.config.seconds * rng.uniform(0.5, 1.0)) // BLOCK * BLOCK
-        t = np.arange(length) / rate
-        makers = list(MAKERS.values())
-        sound = _unit(makers[number](t, rate, rng))
-        other = (number + int(rng.integers(1, len(makers)))) % len(makers)
-        background = _unit(_unit(makers[other](t, rate, rng)) + 0.7 * _coloured(len(t), rng, rng.uniform(0, 2)))
-        level = 10 ** (-rng.uniform(*self.config.signal_to_noise_db) / 20)
-        mixed = _tilted(sound + level * background, rate, rng)
-        samples = (mixed / np.abs(mixed).max() * rng.uniform(0.05, LARGEST_PEAK)).astype(np.float32)
-        seconds = round(len(t) / rate, 4)
-        return Sample(self.id_of(index), Recording(samples[None], rate), {"sound": number}, None, {"seconds": seconds})
+        sound = sound_of(number, self.config.seconds, self.config.sample_rate_hz, rng)
+        recording = Scene.of(sound, number, self.config.sample_rate_hz, self.config.signal_to_noise_db, rng)
+        seconds = round(recording.length / recording.sample_rate_hz, 4)
+        return Sample(self.id_of(index), recording, {"sound": number}, None, {"seconds": seconds})
+
+
+@dataclass(frozen=True, slots=True)
+class Scene(Retakable):
+    """A sound over a background that can be another one.
+
+    Args:
+        sound: alone, float32 (n,) of unit standard deviation.
+        number: of its class.
+        signal_to_noise_db: range of its level over the background.
+    """
+
+    sound: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    number: int = 0
+    signal_to_noise_db: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def of(
+        cls, sound: np.ndarray, number: int, rate: int, signal_to_noise_db: tuple[float, float],
+        rng: np.random.Generator,
+    ) -> Self:  # fmt: skip
+        """Behind a microphone, over a background of another class."""
+        samples = _recorded(sound, number, rate, signal_to_noise_db, rng)
+        kept = sound.astype(np.float32)
+        return cls(samples[None], rate, sound=kept, number=number, signal_to_noise_db=signal_to_noise_db)
+
+    def again(self, generator: np.random.Generator) -> Recording:
+        """The same sound over another background, behind another microphone."""
+        samples = _recorded(self.sound, self.number, self.sample_rate_hz, self.signal_to_noise_db, generator)
+        return Recording(samples[None], self.sample_rate_hz)
+
+
+def sound_of(number: int, seconds: float, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A sound of a class (n,), half of ``seconds`` long or more, unit standard deviation."""
+    length = int(rate * seconds * rng.uniform(0.5, 1.0)) // BLOCK * BLOCK
+    return _unit(list(MAKERS.values())[number](np.arange(length) / rate, rate, rng))
+
+
+def _recorded(
+    sound: np.ndarray, number: int, rate: int, signal_to_noise_db: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    t = np.arange(len(sound)) / rate
+    other = (number + int(rng.integers(1, len(MAKERS)))) % len(MAKERS)
+    background = _unit(
+        _unit(list(MAKERS.values())[other](t, rate, rng)) + 0.7 * _coloured(len(t), rng, rng.uniform(0, 2))
+    )
+    level = 10 ** (-rng.uniform(*signal_to_noise_db) / 20)
+    mixed = _tilted(sound + level * background, rate, rng)
+    return np.asarray(mixed / np.abs(mixed).max() * rng.uniform(0.05, LARGEST_PEAK), np.float32)
 
 
 def _unit(signal: np.ndarray) -> np.ndarray:

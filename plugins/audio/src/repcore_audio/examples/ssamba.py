@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from repcore.interfaces import Batch
-from repcore_audio.configs.recordings import SoundsConfig
+from repcore_audio.configs.recordings import SoundsConfig, TakesConfig
 from repcore_audio.configs.ssamba import MaskedPatchesConfig, SsambaConfig
 
 MEL_BINS, FRAMES = 32, 48
@@ -27,6 +27,11 @@ def masked_patches() -> tuple[MaskedPatchesConfig, Batch]:
 def sounds() -> SoundsConfig:
     """Twenty short clips."""
     return SoundsConfig(clips=20, seconds=0.5)
+
+
+def takes() -> TakesConfig:
+    """Ten recordings."""
+    return TakesConfig(clips=10)
 
 
 def batch() -> Batch:

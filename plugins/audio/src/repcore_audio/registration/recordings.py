@@ -76,6 +76,19 @@ DATASETS = (
         licence="generated",
         example=f"{PACKAGE}.examples.ssamba:sounds",
     ),
+    DatasetSpec(
+        name="takes",
+        summary="Generated words and sounds; views of one are two takes: other voices, microphones, backgrounds",
+        target=f"{PACKAGE}.datasets.takes:Takes",
+        config=f"{PACKAGE}.configs.recordings:TakesConfig",
+        produces=(WAVEFORM,),
+        targets=(TargetSpec("kind", "class"),),
+        render=RENDER,
+        render_heat=RENDER_HEAT,
+        embedded=True,
+        licence="generated",
+        example=f"{PACKAGE}.examples.ssamba:takes",
+    ),
 )
 
 PREPROCESSORS = (

@@ -50,7 +50,7 @@ OBJECTIVES = (
 )
 
 RECIPE_CODE = f"{PACKAGE}.recipes.ssamba"
-PRESETS = ("tiny", "scratch", "paper-tiny", "paper-small", "paper-base")
+PRESETS = ("tiny", "small", "scratch", "paper-tiny", "paper-small", "paper-base")
 RECIPES = (
     RecipeSpec(
         name="ssamba",

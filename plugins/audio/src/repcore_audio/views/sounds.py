@@ -16,9 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repcore.data.views import changed_views
+from repcore.data.batching import one_item
+from repcore.data.guard import read_sample
+from repcore.data.views import Change, changed_views
 from repcore.interfaces import DatasetReader, Item, Progress
 from repcore_audio.configs.views import SoundChange, SoundPairConfig, SoundWeakStrongConfig
+from repcore_audio.datasets.recordings import Retakable
 from repcore_audio.preprocessors.resampling import resampler
 from repcore_audio.preprocessors.spectrogram import LogMelPreprocessor
 from repcore_audio.preprocessors.waveform import Hidden, waveforms
@@ -45,7 +48,7 @@ class SoundPair:
         """Two items of one window: waveforms (n,), of their own length each."""
         del progress
         change = partial(changed_sound, preprocessor=self.preprocessor, change=self.config.change)
-        return changed_views(index, reader, self.preprocessor, generator, {"a": change, "b": change})
+        return views(index, reader, self.preprocessor, generator, {"a": change, "b": change})
 
 
 class SoundWeakStrong:
@@ -68,7 +71,25 @@ class SoundWeakStrong:
             name: partial(changed_sound, preprocessor=self.preprocessor, change=change)
             for name, change in (("weak", self.config.weak), ("strong", self.config.strong))
         }
-        return changed_views(index, reader, self.preprocessor, generator, changes)
+        return views(index, reader, self.preprocessor, generator, changes)
+
+
+def views(
+    index: int,
+    reader: DatasetReader,
+    preprocessor: LogMelPreprocessor,
+    generator: np.random.Generator,
+    changes: Mapping[str, Change],
+) -> Mapping[str, Item]:
+    """Changed copies of one window; of what is generated, another take for each view."""
+    sample = read_sample(reader, index)
+    if not isinstance(sample.inputs, Retakable):
+        return changed_views(index, reader, preprocessor, generator, changes)
+    found = {}
+    for name, change in changes.items():
+        item = one_item(preprocessor, replace(sample, inputs=sample.inputs.again(generator)), generator)
+        found[name] = change(replace(item, targets={}), generator)
+    return found
 
 
 def changed_sound(
