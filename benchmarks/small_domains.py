@@ -125,7 +125,14 @@ DOMAINS = {
         "graphs/tu",
         itself("graphs/PROTEINS"),
         (Set("PROTEINS", "graphs/PROTEINS", "label", "stratified-folds:10"),),
-        preset="tiny",
+        forest=True,
+    ),
+    "bonds": Domain(
+        "graphs/graph-contrast",
+        "graphs/tu",
+        itself("graphs/MUTAG"),
+        (Set("MUTAG", "graphs/MUTAG", "label", "stratified-folds:10"),),
+        forest=True,
     ),
     "pointcloud": Domain(
         "pointcloud/i2p-mae",
@@ -156,7 +163,7 @@ DOMAINS = {
         "timeseries/cases",
         itself(VOWELS),
         (Set("JapaneseVowels", VOWELS, "class", "declared"),),
-        preset="tiny",
+        forest=True,
     ),
     "univariate": Domain(
         "timeseries/ts2vec",

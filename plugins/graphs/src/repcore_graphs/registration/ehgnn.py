@@ -111,7 +111,12 @@ RECIPES = (
     RecipeSpec(
         name="masked-node", summary="Restore hidden node features", presets={"tiny": f"{RECIPE_AT}:masked_node"}
     ),
-    RecipeSpec(name="graph-contrast", summary="Contrast of views", presets={"tiny": f"{RECIPE_AT}:graph_contrast"}),
+    RecipeSpec(
+        name="graph-contrast",
+        summary="Contrast of views",
+        presets={"tiny": f"{RECIPE_AT}:graph_contrast", "small": f"{RECIPE_AT}:graph_contrast_small"},
+        default="tiny",
+    ),
     RecipeSpec(
         name="edge-reconstruction",
         summary="HyperCluster autoencoder",

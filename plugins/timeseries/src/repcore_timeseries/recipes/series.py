@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from repcore.config import DataConfig, OptimiserConfig, Part, RunConfig, ScheduleConfig, TrainerConfig
 from repcore_timeseries.configs.autotcl import AugmenterConfig, AutoTCLConfig
 from repcore_timeseries.configs.encoders import DilatedConfig
@@ -32,6 +34,12 @@ def ts2vec_tiny() -> RunConfig:
         DilatedConfig(hidden=32, depth=4, width=64), Part("timeseries/ts2vec", TS2VecConfig()), batch=16, lr=1e-3,
         steps=200,
     )  # fmt: skip
+
+
+def ts2vec_small() -> RunConfig:
+    """Three times as long."""
+    run = ts2vec_tiny()
+    return replace(run, trainer=replace(run.trainer, steps=600))
 
 
 def ts2vec_paper() -> RunConfig:

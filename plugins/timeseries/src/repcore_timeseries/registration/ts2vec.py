@@ -26,7 +26,8 @@ RECIPES = (
     RecipeSpec(
         name="ts2vec",
         summary="TS2Vec on generated sensors or your series",
-        presets={"tiny": f"{RECIPE_CODE}:ts2vec_tiny", "paper": f"{RECIPE_CODE}:ts2vec_paper"},
+        presets={name: f"{RECIPE_CODE}:ts2vec_{name}" for name in ("tiny", "small", "paper")},
+        default="tiny",
         paper=PAPER,
     ),
 )
