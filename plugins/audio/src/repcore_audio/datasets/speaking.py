@@ -102,7 +102,15 @@ def _consonant(rng: np.random.Generator) -> list[Sound]:
 
 
 def spoken(word: Sequence[Sound], rate: int, rng: np.random.Generator) -> np.ndarray:
-    """A recording of a word by a voice that is drawn, float32 (n,)."""
+    """A recording of a word by a voice that is drawn.
+
+    Args:
+        rate: samples a second.
+        rng: draws voice, room and microphone.
+
+    Returns:
+        float32 (n,), full scale 1.
+    """
     pace, tract = np.exp(rng.uniform(-0.3, 0.3)), np.exp(rng.uniform(-0.2, 0.2))
     track = _tracks(word, pace, tract, rate, rng)
     frames = len(track["voiced"])
@@ -156,7 +164,13 @@ def _along(values: np.ndarray, window: np.ndarray) -> np.ndarray:
 
 
 def pulses(n: int, rate: int, tract: float, rng: np.random.Generator) -> np.ndarray:
-    """Pulses of the glottis (n,): pitch falls or rises along the word; short tracts are often high voices."""
+    """Pulses of the glottis (n,): pitch falls or rises along the word; short tracts are often high voices.
+
+    Args:
+        n: samples.
+        rate: samples a second.
+        tract: length of the tract over the usual one.
+    """
     base = np.exp(rng.uniform(np.log(85), np.log(240))) / tract
     points = rng.uniform(-0.2, 0.2, 4)
     course = np.interp(np.linspace(0, 3, n), np.arange(4), points) - rng.uniform(0, 0.2) * np.linspace(0, 1, n)
@@ -187,7 +201,12 @@ def joined(frames: np.ndarray) -> np.ndarray:
 
 
 def tract_filter(frequency: np.ndarray, resonances: np.ndarray) -> np.ndarray:
-    """Magnitudes (m, bins) of resonances one after the other, 1 at 0 Hz, higher ones as a steady rise."""
+    """Magnitudes (m, bins) of resonances one after the other, 1 at 0 Hz, higher ones as a steady rise.
+
+    Args:
+        frequency: Hz (bins,).
+        resonances: Hz (m, 4).
+    """
     squared = (frequency / resonances[..., None]) ** 2  # (m, 4, bins)
     widths = (WIDTHS / resonances)[..., None]
     power = ((1 - squared) ** 2 + squared * widths**2).prod(1)
