@@ -19,7 +19,7 @@ from repcore.evaluation.probes.configs import LinearProbeConfig, NeighbourProbeC
 from repcore.evaluation.probes.knn import NeighbourProbe
 from repcore.evaluation.probes.linear import LinearProbe
 from repcore.evaluation.probes.ridge import RidgeProbe
-from repcore.evaluation.protocol import ProbeTable, run_probe
+from repcore.evaluation.protocol import ProbeTable, joined_notes, run_probe
 from repcore.interfaces import ProbeSplit
 from repcore.specs import TargetSpec
 
@@ -256,3 +256,17 @@ def test_scores_without_predictions_have_no_interval() -> None:
     pair = (("a", [[Scores({"rmse": 1.0})]]), ("b", [[Scores({"rmse": 2.0})]]))
     result = compare("p", "rmse", pair, REGRESSION, generator=np.random.default_rng(0))
     assert result.verdict == "not judged against b, for want of an interval over test rows: RMSE -1 log mol/L"
+
+
+def test_folds_that_say_the_same_of_other_names_say_it_once() -> None:
+    notes = [
+        "left out: bell",
+        "left out: drum, bell",
+        "only class a",
+        "left out: x, ...",
+        "left out: harp",
+        "only class a",
+    ]
+    assert joined_notes(notes) == ("left out: bell, drum, x, harp, ...", "only class a")
+    assert joined_notes(["task y: no label, 3 rows", "a: b: c"]) == ("task y: no label, 3 rows", "a: b: c")
+    assert joined_notes([]) == ()

@@ -365,12 +365,24 @@ def _as_scores(given: Mapping[str, float]) -> Scores:
     return given if isinstance(given, Scores) else Scores(given)
 
 
+def joined_notes(notes: Sequence[str]) -> tuple[str, ...]:
+    """Each note once; those that say the same of different names, after a last colon, become one with all names."""
+    found: dict[str, dict[str, None]] = {}
+    for note in notes:
+        said, colon, names = note.rpartition(": ")
+        found.setdefault(said if colon else note, {}).update(dict.fromkeys(names.split(", ") if colon else ()))
+    more = "..."
+    listed = {said: [*(one for one in names if one != more), *([more] if more in names else [])]
+              for said, names in found.items()}  # fmt: skip
+    return tuple(f"{said}: {', '.join(names)}" if names else said for said, names in listed.items())
+
+
 def entries_of(
     name: str, protocol: str, scores: Sequence[Sequence[Scores]], target: TargetSpec, primary: str
 ) -> list[ProbeEntry]:
     """One entry a metric, means over seeds; notes and per-task means once."""
     flat = [one for folds in scores for one in folds]
-    notes = tuple(dict.fromkeys(note for one in flat for note in one.notes))
+    notes = joined_notes([note for one in flat for note in one.notes])
     metrics = list(dict.fromkeys(metric for one in flat for metric in one))
     # a probe that does not report the primary metric is shown by its first
     shown = primary if primary in metrics else (metrics[0] if metrics else primary)
