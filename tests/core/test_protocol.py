@@ -252,6 +252,21 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 2 <= missed <= 24  # binomial(200, 0.05..0.06), four standard deviations
 
 
+def test_rounding_keeps_no_zero_out_of_an_interval() -> None:
+    """The same three seeds in another order: every resampled difference is 0, summed in another order."""
+    generator = np.random.default_rng(3)
+    seeds = []
+    for share in (0.31, 0.57, 0.83):
+        one = Scores({"accuracy": share})
+        one.rows, one.truth = np.arange(90), np.zeros((90, 1))
+        one.per_row = {"accuracy": (generator.random(90) < share).astype(float)}
+        seeds.append([one])
+    sides = (("a", seeds), ("b", [seeds[1], seeds[2], seeds[0]]))
+    target = TargetSpec("y", "class", names=("0", "1"))
+    result = compare("p", "accuracy", sides, target, generator=np.random.default_rng(0), resamples=200)
+    assert result.interval == (0.0, 0.0)
+
+
 def test_scores_without_predictions_have_no_interval() -> None:
     pair = (("a", [[Scores({"rmse": 1.0})]]), ("b", [[Scores({"rmse": 2.0})]]))
     result = compare("p", "rmse", pair, REGRESSION, generator=np.random.default_rng(0))

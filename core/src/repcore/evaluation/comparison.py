@@ -146,7 +146,7 @@ def _interval(
     """
     nothing = (math.nan, math.nan)
     draws: dict[bytes, np.ndarray] = {}
-    total = np.zeros(resamples)
+    total, largest = np.zeros(resamples), 0.0
     for our_folds, their_folds in zip(ours, theirs, strict=True):
         for a, b in zip(our_folds, their_folds, strict=True):
             if a.rows is None or b.rows is None or not np.array_equal(a.rows, b.rows):
@@ -159,7 +159,9 @@ def _interval(
                 if values is None:
                     return nothing
                 total += sign * values / len(our_folds)
+                largest = max(largest, float(np.abs(values[np.isfinite(values)]).max(initial=0.0)))
     total = total[np.isfinite(total)] / len(ours)
+    total[np.abs(total) <= SAME * largest] = 0.0  # equal sides, summed in another order
     if total.size < resamples / 2:  # most draws miss a class: no honest interval
         return nothing
     low, high = np.percentile(total, INTERVAL)
