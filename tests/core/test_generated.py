@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from repcore.data import generated
-from repcore.data.generated import Generated
+from repcore.data.generated import Generated, every_fifth
 from repcore.errors import DataError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
@@ -73,3 +73,8 @@ def test_samples_are_made_once_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) ->
     first = [dots[index].inputs for index in range(12)]
     assert [dots[index].inputs for index in range(12)] == first
     assert dots.makings == 12 + 7
+
+
+def test_every_fifth_row_is_a_test_row() -> None:
+    assert every_fifth(4) == {}
+    assert every_fifth(11) == {"train": [0, 1, 2, 3, 5, 6, 7, 8, 10], "test": [4, 9]}

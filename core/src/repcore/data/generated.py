@@ -12,7 +12,17 @@ from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
 
 ID_DIGITS = 6
+TEST_SHARE = 5  # one of so many rows
 KEPT = 4096  # samples; the others of a larger set are made anew for every pass
+
+
+def every_fifth(size: int) -> dict[str, list[int]]:
+    """Splits ``train`` and ``test``, every fifth of ``size`` rows a test row; none where there are fewer rows."""
+    parts = {
+        "train": [row for row in range(size) if (row + 1) % TEST_SHARE],
+        "test": [*range(TEST_SHARE - 1, size, TEST_SHARE)],
+    }
+    return parts if parts["test"] else {}
 
 
 class Generated(ABC):

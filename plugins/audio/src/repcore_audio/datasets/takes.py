@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from repcore.data.generated import Generated
+from repcore.data.generated import Generated, every_fifth
 from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
@@ -22,7 +22,6 @@ from repcore_audio.datasets.recordings import Recording, Retakable
 from repcore_audio.datasets.sounds import MAKERS, Scene, sound_of
 from repcore_audio.datasets.speaking import Sound, random_word, spoken
 
-TEST_SHARE = 5  # every fifth recording
 LOWEST_RATE = 8000
 SECONDS = 1.2  # longest sound, about as long as words are
 SIGNAL_TO_NOISE_DB = (0.0, 20.0)
@@ -69,9 +68,7 @@ class Takes(Generated):
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
-        rows = np.arange(len(self))
-        held = rows % TEST_SHARE == TEST_SHARE - 1
-        return {"train": rows[~held].tolist(), "test": rows[held].tolist()} if held.any() else {}
+        return every_fifth(len(self))
 
     def make(self, index: int) -> Sample:
         """A word or a sound of its own, recorded once."""

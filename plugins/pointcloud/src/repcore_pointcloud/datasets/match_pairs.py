@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from repcore.data.generated import Generated
+from repcore.data.generated import Generated, every_fifth
 from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore_pointcloud.configs.vbreg import MatchPairsConfig
@@ -22,7 +22,6 @@ from repcore_pointcloud.formats.match_set import MatchSet
 
 ROOM = np.array([3.0, 3.0, 1.5])  # metres
 FURNITURE = (4, 9)
-TEST_SHARE = 5  # every fifth pair
 SHIFT = 2.0  # metres along each axis
 
 
@@ -50,9 +49,7 @@ class MatchPairs(Generated):
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
-        rows = np.arange(len(self))
-        held = rows % TEST_SHARE == TEST_SHARE - 1
-        return {"train": rows[~held].tolist(), "test": rows[held].tolist()} if held.any() else {}
+        return every_fifth(len(self))
 
     def make(self, index: int) -> Sample:
         """One pair."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from repcore.data.generated import Generated
+from repcore.data.generated import Generated, every_fifth
 from repcore.errors import ConfigError
 from repcore.interfaces import Sample
 from repcore.specs import TargetSpec
@@ -21,7 +21,6 @@ from repcore_pointcloud.configs.scenes import RoomsConfig
 from repcore_pointcloud.formats.scene import Scene
 
 CLASSES = ("floor", "wall", "table", "box", "ball", "can", "lamp")
-TEST_SHARE = 5  # every fifth room
 
 Patch = tuple[np.ndarray, np.ndarray]  # points (n, 3) and outward normals (n, 3)
 
@@ -112,9 +111,7 @@ class Rooms(Generated):
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:
-        rows = np.arange(len(self))
-        held = rows % TEST_SHARE == TEST_SHARE - 1
-        return {"train": rows[~held].tolist(), "test": rows[held].tolist()} if held.any() else {}
+        return every_fifth(len(self))
 
     def make(self, index: int) -> Sample:
         """A furnished room as seen from one place."""
