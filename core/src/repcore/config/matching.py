@@ -1,7 +1,8 @@
 """Do the parts of a run fit together, going by what each declares? Asked before anything is built or read.
 
-The way of the data is reader ``produces`` -> preprocessor ``accepts``, preprocessor ``produces`` -> encoder ``inputs``,
-and the objective's ``needs`` against the encoder's capabilities and levels. A part that declares nothing is not judged.
+The way of the data is reader ``produces`` -> preprocessor ``accepts``, preprocessor ``produces`` -> encoder ``inputs``;
+views ``accept`` what the preprocessor takes or gives; the objective's ``needs`` stand against the encoder's
+capabilities and levels. A part that declares nothing is not judged.
 """
 
 from __future__ import annotations
@@ -47,6 +48,14 @@ def check_parts(parts: Mapping[str, Entry[Any] | None], registry: Registry) -> N
                 lambda one: bool(one.spec.inputs) and takes(one.spec.inputs, given),
             ),
         )
+    views = parts.get("views")
+    if views and preprocessor and not views_fit(views, preprocessor):
+        raise ConfigError(
+            f"views {views.full_name} are of {in_words(views.spec.accepts)}; "
+            f"preprocessor {preprocessor.full_name} takes {in_words(preprocessor.spec.accepts)} "
+            f"and gives {in_words(preprocessor.spec.produces)}",
+            would_fit=_fitting(registry, "views", preprocessor.domain, lambda one: views_fit(one, preprocessor)),
+        )
     if objective and encoder and (missing := missing_needs(objective, encoder)):
         raise ConfigError(
             f"objective {objective.full_name} needs {', '.join(missing)}, "
@@ -65,15 +74,19 @@ def views_for(objective: Entry[Any], preprocessor: Entry[Any] | None, registry: 
     wanted = objective.spec.views
     if wanted not in ROLES:
         return str(wanted)
-    accepted = () if preprocessor is None else preprocessor.spec.accepts
     for entry in registry.entries("views", domain):
-        if entry.spec.role == wanted and takes(entry.spec.accepts, accepted):
+        if entry.spec.role == wanted and (preprocessor is None or views_fit(entry, preprocessor)):
             return entry.full_name
     raise ConfigError(
         f"objective {objective.full_name} expects views of the role {wanted!r}; domain {domain!r} registers none",
         field="views",
         hint="views=NAME, or an objective without views",
     )
+
+
+def views_fit(views: Entry[Any], preprocessor: Entry[Any]) -> bool:
+    """Whether views understand what a preprocessor takes, or change what it gives."""
+    return takes(views.spec.accepts, (*preprocessor.spec.accepts, *preprocessor.spec.produces))
 
 
 def missing_needs(objective: Entry[Any], encoder: Entry[Any]) -> list[str]:

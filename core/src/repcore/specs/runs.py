@@ -172,8 +172,9 @@ class ViewsSpec(Spec):
         names: of the views, the keys of what ``build`` returns.
         role: what the views are for when an objective of any domain asks: ``pair`` (two random views alike),
             ``weak-strong`` (names ``weak`` and ``strong``), or empty (only the system's own objectives use them).
-        accepts: values of ``Sample.inputs`` that the views understand, where a domain has several kinds of data; of
-            several views with one role, the one that fits the run's preprocessor is taken.
+        accepts: values of ``Sample.inputs`` that the views understand, where a domain has several kinds of data, or
+            what they change of a preprocessor's items, where it has several of those; of several views with one role,
+            the one that fits what the run's preprocessor accepts and produces is taken.
         fixed: names of views that draw nothing and are the same every time (another channel, the sample in another
             form); all others change with the generator, which the conformance kit checks.
     """

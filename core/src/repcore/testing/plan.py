@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from repcore.config.matching import missing_needs, takes
+from repcore.config.matching import missing_needs, views_fit
 from repcore.config.plain import field_types
 from repcore.errors import RepcoreError
 from repcore.plugins import PluginRecord, missing_modules
@@ -241,8 +241,7 @@ class _Plan:
             return None
         for one in self.recipes:
             with suppress(RepcoreError):
-                accepted = one.resolved.preprocessor.entry.spec.accepts
-                if takes(entry.spec.accepts, accepted):
+                if views_fit(entry, one.resolved.preprocessor.entry):
                     return replace(one, views=entry.full_name)
         return None
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from repcore.errors import ItemError
 from repcore_molecules.preprocessors.prepared import PreparedSymbols
+from repcore_molecules.smiles.graphs import MoleculeGraph
 
 
 def smiles_from(value: Any) -> Any:
@@ -18,7 +19,7 @@ def smiles_from(value: Any) -> Any:
         return str(value)
     if value is None or (isinstance(value, float) and value != value):
         return ""
-    if isinstance(value, PreparedSymbols):
+    if isinstance(value, PreparedSymbols | MoleculeGraph):
         return value
     if type(value).__module__.startswith("rdkit."):
         from rdkit import Chem

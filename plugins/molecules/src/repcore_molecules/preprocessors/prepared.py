@@ -1,7 +1,7 @@
-"""Molecules converted once: SELFIES symbols of every distinct molecule in memory-mapped files.
+"""Molecules converted once: numbers of every distinct molecule, symbols or a graph, in memory-mapped files.
 
-symbols.json   symbol texts; a symbol's place is its number (independent of any vocabulary)
-ids.bin        uint16, all symbols of all distinct molecules one after another (written as they come)
+symbols.json   symbol texts; a symbol's place is its number (independent of any vocabulary); empty for graphs
+ids.bin        uint16, all numbers of all distinct molecules one after another (written as they come)
 offsets.npy    int64 (N + 1), where each molecule begins
 rows.npy       int64 (N,), first row of the data set that holds the molecule
 rejected.json  rows that cannot be used: row, status, reason
@@ -34,7 +34,7 @@ from repcore_molecules.smiles.convert import ConversionSummary, convert_smiles
 from repcore_molecules.smiles.pipeline import SmilesResult
 from repcore_molecules.tokenisation.symbols import split_symbols
 
-FORMAT = 3  # 3: atom maps are stripped
+FORMAT = 4  # 4: what the numbers are is part of the key
 IDS_FILE = "ids.bin"
 
 
@@ -50,16 +50,19 @@ class PreparedSymbols:
         return "".join(self.table[number] for number in self.numbers)
 
 
-class SelfiesPreparation:
+class MoleculePreparation:
     """Converts a whole data set; implements :class:`repcore.interfaces.BlockPreparation`.
 
     A block holds the files of the head of this module for its own rows, with the reasons in ``summary.json`` and, where
-    each molecule is kept once, ``keys.npy``: 128 bits of a hash of each canonical SMILES, uint64 (n, 2).
+    each molecule is kept once, ``keys.npy``: 128 bits of a hash of each canonical SMILES, uint64 (n, 2). What a
+    molecule becomes is said by a subclass.
 
     Args:
-        config: cleaning before SELFIES.
+        config: cleaning before it.
         deduplicate: keep each distinct molecule once.
     """
+
+    with_selfies = True  # whether SELFIES are made
 
     least_rows = 1024
 
@@ -68,13 +71,29 @@ class SelfiesPreparation:
 
     @property
     def key(self) -> str:
-        parts = [FORMAT, asdict(self.config), self.deduplicate, selfies.__version__, rdkit.__version__]
+        parts = [FORMAT, self.made(), asdict(self.config), self.deduplicate, rdkit.__version__]
         return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def made(self) -> list[Any]:
+        """What the files hold, by name and version."""
+        raise NotImplementedError
+
+    def numbers(self, result: SmilesResult, number_of: Callable[[str], int]) -> Sequence[int] | np.ndarray:
+        """Of one molecule, each below 65,536.
+
+        Args:
+            number_of: the number of a symbol, the next one where it is new.
+        """
+        raise NotImplementedError
 
     def block(self, reader: DatasetReader, rows: range, folder: Path, progress: Callable[[int, int], None]) -> None:
         summary = ConversionSummary()
         results = convert_smiles(
-            _cells(reader, rows), self.config, progress=lambda done, _: progress(done, len(rows)), summary=summary
+            _cells(reader, rows),
+            self.config,
+            selfies=self.with_selfies,
+            progress=lambda done, _: progress(done, len(rows)),
+            summary=summary,
         )
         written = _Written(folder)
         rejected: list[tuple[int, str, str]] = []
@@ -85,7 +104,7 @@ class SelfiesPreparation:
                     rejected.append((row, *_why(reader, row, result)))
                 elif not self.deduplicate or result.canonical not in keys:
                     keys.setdefault(result.canonical)
-                    written.add(row, split_symbols(result.selfies))
+                    written.add(row, self.numbers(result, written.number_of))
         written.finish()
         if self.deduplicate:
             hashes = b"".join(blake2b(one.encode(), digest_size=16).digest() for one in keys)
@@ -118,15 +137,28 @@ class SelfiesPreparation:
         _write(folder / "summary.json", counts)
 
     def open(self, reader: DatasetReader, folder: Path) -> PreparedMolecules:
+        raise NotImplementedError
+
+
+class SelfiesPreparation(MoleculePreparation):
+    """SELFIES symbols."""
+
+    def made(self) -> list[Any]:
+        return ["symbols", selfies.__version__]
+
+    def numbers(self, result: SmilesResult, number_of: Callable[[str], int]) -> Sequence[int]:
+        return [number_of(symbol) for symbol in split_symbols(result.selfies)]
+
+    def open(self, reader: DatasetReader, folder: Path) -> PreparedMolecules:
         return PreparedMolecules(reader, folder)
 
 
 class _Written:
-    """Symbols of molecules one after another; those numbered first that come first."""
+    """Numbers of molecules one after another; symbols numbered first that come first."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.numbers: dict[str, int] = {}
+        self.symbols: dict[str, int] = {}
         self.offsets, self.rows = array("q", [0]), array("q")
 
     def __enter__(self) -> _Written:
@@ -136,9 +168,12 @@ class _Written:
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
-    def add(self, row: int, symbols: Sequence[str]) -> None:
-        array("H", [self.numbers.setdefault(symbol, len(self.numbers)) for symbol in symbols]).tofile(self._file)
-        self.offsets.append(self.offsets[-1] + len(symbols))
+    def number_of(self, symbol: str) -> int:
+        return self.symbols.setdefault(symbol, len(self.symbols))
+
+    def add(self, row: int, numbers: Sequence[int] | np.ndarray) -> None:
+        array("H", numbers).tofile(self._file)
+        self.offsets.append(self.offsets[-1] + len(numbers))
         self.rows.append(row)
 
     def add_block(self, block: Path, kept: np.ndarray | None, before: int) -> int:
@@ -156,11 +191,12 @@ class _Written:
         lengths, rows = np.diff(np.load(block / "offsets.npy")), np.load(block / "rows.npy")
         chosen = np.ones(len(rows), bool) if kept is None else kept[before : before + len(rows)]
         ids = ids[np.repeat(chosen, lengths)]
-        found, first = np.unique(ids, return_index=True)
-        for symbol in found[np.argsort(first)]:
-            self.numbers.setdefault(table[symbol], len(self.numbers))
-        mapped = np.asarray([self.numbers.get(symbol, 0) for symbol in table], np.uint16)
-        self._file.write(mapped[ids].tobytes())
+        if table:
+            found, first = np.unique(ids, return_index=True)
+            for symbol in found[np.argsort(first)]:
+                self.number_of(table[symbol])
+            ids = np.asarray([self.symbols.get(symbol, 0) for symbol in table], np.uint16)[ids]
+        self._file.write(ids.tobytes())
         self.offsets.extend((self.offsets[-1] + np.cumsum(lengths[chosen])).tolist())
         self.rows.extend(rows[chosen].tolist())
         return len(rows)
@@ -168,7 +204,7 @@ class _Written:
     def finish(self) -> None:
         save_array(self.folder / "offsets.npy", np.frombuffer(self.offsets, np.int64))
         save_array(self.folder / "rows.npy", np.frombuffer(self.rows, np.int64))
-        _write(self.folder / "symbols.json", list(self.numbers))
+        _write(self.folder / "symbols.json", list(self.symbols))
 
 
 def _first_of_each(keys: Sequence[np.ndarray]) -> np.ndarray:
@@ -215,7 +251,7 @@ def _write(path: Path, value: Any) -> None:
 
 
 class PreparedMolecules:
-    """Distinct molecules of a data set as symbol numbers, memory-mapped; without labels, for pre-training.
+    """Distinct molecules of a data set as symbols, memory-mapped; without labels, for pre-training.
 
     Ids are those of the data set; ``source_rows`` says which of its rows each molecule is.
     """
@@ -236,7 +272,7 @@ class PreparedMolecules:
         )
 
     def __reduce__(self) -> tuple[object, ...]:  # a spawned loader worker opens the files itself
-        return (PreparedMolecules, (self._reader, self._folder))
+        return (type(self), (self._reader, self._folder))
 
     @property
     def prepared_from(self) -> DatasetReader:
@@ -271,8 +307,11 @@ class PreparedMolecules:
         return len(self.source_rows)
 
     def __getitem__(self, index: int) -> Sample:
-        numbers = self._ids[self._offsets[index] : self._offsets[index + 1]]
-        return Sample(self.id_of(index), PreparedSymbols(numbers, self.table))
+        return Sample(self.id_of(index), PreparedSymbols(self.numbers(index), self.table))
+
+    def numbers(self, index: int) -> np.ndarray:
+        """Those of one molecule, uint16."""
+        return self._ids[self._offsets[index] : self._offsets[index + 1]]
 
     def id_of(self, index: int) -> str:
         """Id of the first row that holds the molecule."""

@@ -23,6 +23,7 @@ from repcore.errors import CheckpointError, ConfigError, DataError, ItemError, R
 from repcore.files import read_object
 from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_molecules.configs.data import SelfiesConfig
+from repcore_molecules.configs.smiles import SmilesConfig
 from repcore_molecules.preprocessors.given import smiles_from
 from repcore_molecules.preprocessors.prepared import PreparedMolecules, PreparedSymbols, SelfiesPreparation
 from repcore_molecules.smiles.pipeline import SmilesPipeline, SmilesResult
@@ -77,6 +78,11 @@ class SelfiesPreprocessor:
         state = {**self.tokeniser.to_json(), "selfies": selfies.__version__, "constraints": constraints}
         (folder / TOKENISER_FILE).write_text(json.dumps(state), encoding="utf-8")
         return {"mode": self.tokeniser.mode, "tokens": self.tokeniser.size, "selfies": selfies.__version__}
+
+    @property
+    def smiles_config(self) -> SmilesConfig:
+        """What is done to a SMILES."""
+        return self.config.smiles
 
     @property
     def is_fitted(self) -> bool:

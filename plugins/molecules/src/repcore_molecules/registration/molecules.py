@@ -16,13 +16,25 @@ TOKENS = (
 )
 HINTS = {"rdkit": "pip install rdkit", "selfies": "pip install selfies"}
 
+SMILES = (TensorSpec("smiles", "", "text"),)
+BASELINES = {
+    "symbol-counts": "repcore_molecules.preprocessors.baselines:symbol_counts",
+    "ecfp4": "repcore_molecules.preprocessors.baselines:ecfp4",
+    "descriptors": "repcore_molecules.preprocessors.baselines:descriptors",
+}
+SPLITS = {
+    "scaffold": "repcore_molecules.preprocessors.splits:scaffold",
+    "scaffold-seeded": "repcore_molecules.preprocessors.splits:balanced",
+    "molecule": "repcore_molecules.preprocessors.splits:molecule",
+}
+
 DATASETS = (
     DatasetSpec(
         name="smiles-table",
         summary="CSV, TSV, SMI, parquet with SMILES, InChI or SELFIES, and SDF (.gz); MoleculeNet layouts",
         target="repcore_molecules.datasets.tables:MoleculeTable",
         config="repcore_molecules.configs.data:MoleculeTableConfig",
-        produces=(TensorSpec("smiles", "", "text"),),
+        produces=SMILES,
         sniff="repcore_molecules.datasets.table_files:sniff_table",
         shards=True,
         render="repcore_molecules.rendering.molecules:draw_molecule",
@@ -35,7 +47,7 @@ DATASETS = (
         summary="4,999 real molecules that ship inside RDKit, RDKit descriptors as labels",
         target="repcore_molecules.datasets.nci:NciMolecules",
         config="repcore_molecules.configs.data:NciConfig",
-        produces=(TensorSpec("smiles", "", "text"),),
+        produces=SMILES,
         targets=(
             TargetSpec("logp", "regression"),
             TargetSpec("tpsa", "regression", unit="A2"),
@@ -56,19 +68,11 @@ PREPROCESSORS = (
         summary="Cleaning, SELFIES, tokenisation in four modes, padding",
         target="repcore_molecules.preprocessors.selfies:SelfiesPreprocessor",
         config="repcore_molecules.configs.data:SelfiesConfig",
-        accepts=(TensorSpec("smiles", "", "text"),),
+        accepts=SMILES,
         produces=TOKENS,
         version=2,  # atom maps are stripped
-        baselines={
-            "symbol-counts": "repcore_molecules.preprocessors.baselines:symbol_counts",
-            "ecfp4": "repcore_molecules.preprocessors.baselines:ecfp4",
-            "descriptors": "repcore_molecules.preprocessors.baselines:descriptors",
-        },
-        splits={
-            "scaffold": "repcore_molecules.preprocessors.splits:scaffold",
-            "scaffold-seeded": "repcore_molecules.preprocessors.splits:balanced",
-            "molecule": "repcore_molecules.preprocessors.splits:molecule",
-        },
+        baselines=BASELINES,
+        splits=SPLITS,
     ),
 )
 
@@ -80,7 +84,7 @@ VIEWS = (
         config="repcore_molecules.configs.views:SymbolPairConfig",
         names=("a", "b"),
         role="pair",
-        accepts=(TensorSpec("smiles", "", "text"),),
+        accepts=TOKENS,
     ),
     ViewsSpec(
         name="symbol-weak-strong",
@@ -89,6 +93,6 @@ VIEWS = (
         config="repcore_molecules.configs.views:SymbolWeakStrongConfig",
         names=("weak", "strong"),
         role="weak-strong",
-        accepts=(TensorSpec("smiles", "", "text"),),
+        accepts=TOKENS,
     ),
 )

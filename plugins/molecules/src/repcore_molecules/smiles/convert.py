@@ -50,6 +50,7 @@ def convert_smiles(
     cells: Iterable[object],
     config: SmilesConfig,
     *,
+    selfies: bool = True,
     chunk_rows: int = 2048,
     progress: ProgressCallback | None = None,
     summary: ConversionSummary | None = None,
@@ -59,6 +60,7 @@ def convert_smiles(
     Args:
         cells: SMILES or whatever a table holds in their place (None, NaN, numbers are reported, not raised).
         config: cleaning steps.
+        selfies: as of :class:`SmilesPipeline`.
         chunk_rows: rows converted at a time; also the granularity of `progress`.
         progress: called after each chunk.
         summary: filled while the results are taken.
@@ -70,19 +72,20 @@ def convert_smiles(
     """
     if chunk_rows < 1:
         raise ConfigError(f"chunk_rows={chunk_rows}", expected="chunk_rows >= 1")
-    return _convert(cells, config, chunk_rows, progress, ConversionSummary() if summary is None else summary)
+    pipeline = SmilesPipeline(config, selfies=selfies)
+    return _convert(cells, pipeline, chunk_rows, progress, ConversionSummary() if summary is None else summary)
 
 
 def _convert(
     cells: Iterable[object],
-    config: SmilesConfig,
+    pipeline: SmilesPipeline,
     chunk_rows: int,
     progress: ProgressCallback | None,
     summary: ConversionSummary,
 ) -> Iterator[SmilesResult]:
     total = len(cells) if isinstance(cells, Sequence) else -1
     rows = iter(cells)
-    pipeline, memory = SmilesPipeline(config), _Memory()
+    memory = _Memory()
     for chunk in map(memory.plan, iter(lambda: list(islice(rows, chunk_rows)), [])):
         results = memory.fan_out(chunk, [pipeline.run(text) for text in chunk.texts])
         summary.add(results)

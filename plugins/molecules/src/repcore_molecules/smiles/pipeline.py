@@ -48,7 +48,7 @@ class SmilesResult:
         reason: for a person; empty when ok.
         canonical: canonical SMILES after cleaning (the cleaned text as written if not canonicalised); also given with
             ``selfies_failed``, else empty.
-        selfies: empty unless ok.
+        selfies: empty unless ok, and where the pipeline makes none.
     """
 
     status: SmilesStatus
@@ -62,14 +62,18 @@ class SmilesPipeline:
 
     RDKit's log is silent meanwhile. Cost: about 200 us for a drug-like molecule, nearly all of it RDKit's.
 
+    Args:
+        config: cleaning steps.
+        selfies: whether results hold SELFIES, too; without them nothing is ``selfies_failed``.
+
     Example:
         >>> SmilesPipeline(SmilesConfig()).run(" OC(C)=O ").selfies
         '[C][C][=Branch1][C][=O][O]'
     """
 
-    def __init__(self, config: SmilesConfig) -> None:
+    def __init__(self, config: SmilesConfig, *, selfies: bool = True) -> None:
         self.config = config
-        self._encoder = SelfiesEncoder(strict=config.strict_selfies)
+        self._encoder = SelfiesEncoder(strict=config.strict_selfies) if selfies else None
         self._quick = _unsanitised()
         self._uncharger = rdMolStandardize.Uncharger() if config.neutralise else None
         self._needs_mol = config.fragments != "keep" or config.neutralise or config.remove_stereo
@@ -147,6 +151,8 @@ class SmilesPipeline:
         return mol
 
     def _to_selfies(self, canonical: str) -> SmilesResult:
+        if self._encoder is None:
+            return SmilesResult("ok", "", canonical)
         try:
             return SmilesResult("ok", "", canonical, self._encoder.encode(canonical))
         except selfies.EncoderError as error:
