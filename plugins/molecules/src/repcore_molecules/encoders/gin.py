@@ -80,6 +80,9 @@ class Gin(nn.Module):
     """
 
     poolings = POOLINGS
+    first_atom_row: Tensor  # int64 (8,), of each feature in the table of atoms
+    bond_table: Tensor  # int64 (K, 4)
+    bond_steps: Tensor  # int64 (4,)
 
     def __init__(self, config: GinConfig) -> None:
         super().__init__()
