@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from molecule_pieces import with_pieces
+from molecule_variants import variants
 
 TEST_SPEAKERS = ("theo", "yweweler")
 HIPPOCAMPUS = "medical3d/msd_hippocampus"
+VALIDATION, VARIANTS = 300, 45_000  # molecules
 QUATERNIUS, GUN_POINT, VOWELS = (
     "pointcloud/quaternius_lowpoly/points.npz", "timeseries/classification/GunPoint",
     "timeseries/classification/JapaneseVowels",
@@ -51,6 +53,7 @@ class Domain:
         shown: what stands in the table in place of the preset, where the settings make it another thing.
         dense: whether labels belong to voxels.
         forest: whether a random forest is among the probes of vectors, too, not of baselines alone.
+        beside: raw features that vectors of encoder and twin are tried with, beside without, on inner folds.
     """
 
     recipe: str
@@ -64,17 +67,37 @@ class Domain:
     shown: str = ""
     dense: bool = False
     forest: bool = False
+    beside: tuple[str, ...] = ()
 
 
 def chembl(data: Path, folder: Path) -> Path:
     """The rows of the corpus whose licence (CC BY-SA) allows shipping what is learned from them, and their pieces."""
     target = folder / "chembl.csv"
     if not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with gzip.open(data / "molecules/corpus50k/corpus50k.tsv.gz", "rt", encoding="utf-8") as file:
-            rows = [line["smiles"] for line in csv.DictReader(file, delimiter="\t") if line["source"] == "chembl"]
-        target.write_text("\n".join(["smiles", *with_pieces(rows)]) + "\n", encoding="utf-8")
+        write_smiles(target, chembl_and_pieces(data))
     return target
+
+
+def varied(data: Path, folder: Path) -> Path:
+    """The same with variants of them: one validation part for all seeds, whose descriptors are then computed once."""
+    target = folder / "chembl"
+    if not target.is_dir():
+        rows = chembl_and_pieces(data)
+        write_smiles(target / "valid.csv", rows[:VALIDATION])
+        train = rows[VALIDATION:]
+        write_smiles(target / "train.csv", train + variants(train, VARIANTS))
+    return target
+
+
+def chembl_and_pieces(data: Path) -> list[str]:
+    with gzip.open(data / "molecules/corpus50k/corpus50k.tsv.gz", "rt", encoding="utf-8") as file:
+        rows = [line["smiles"] for line in csv.DictReader(file, delimiter="\t") if line["source"] == "chembl"]
+    return with_pieces(rows)
+
+
+def write_smiles(path: Path, rows: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["smiles", *rows]) + "\n", encoding="utf-8")
 
 
 def itself(path: str) -> Callable[[Path, Path], Path]:
@@ -95,16 +118,29 @@ def four_speakers(data: Path, folder: Path) -> Path:
 
 DIGITS = (Set("FSDD", "audio/fsdd/recordings", "digit", "groups:" + ",".join(TEST_SPEAKERS)),)
 
+MOLECULE_SETS = (
+    Set("ESOL", "molecules/esol/esol.csv", "logS", "scaffold"),
+    Set("FreeSolv", "molecules/freesolv/freesolv.csv", "dG_hyd_kcal_mol", "scaffold"),
+    Set("BBBP", "molecules/bbbp/bbbp.csv", "p_np", "scaffold"),
+)
+
 DOMAINS = {
+    "atoms": Domain(
+        "molecules/gin",
+        "molecules/smiles-table",
+        varied,
+        MOLECULE_SETS,
+        ("dataset.labels=[]",),
+        labelled=True,
+        joined=True,
+        forest=True,
+        beside=("descriptors",),
+    ),
     "molecules": Domain(
         "molecules/selformer",
         "molecules/smiles-table",
         chembl,
-        (
-            Set("ESOL", "molecules/esol/esol.csv", "logS", "scaffold"),
-            Set("FreeSolv", "molecules/freesolv/freesolv.csv", "dG_hyd_kcal_mol", "scaffold"),
-            Set("BBBP", "molecules/bbbp/bbbp.csv", "p_np", "scaffold"),
-        ),
+        MOLECULE_SETS,
         ("data.split=random", "data.validation_limit=300", "dataset.labels=[]"),
         labelled=True,
         joined=True,

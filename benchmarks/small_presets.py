@@ -7,7 +7,8 @@ part is the declared one; of molecules the published scaffold split, its validat
 rows; of graphs all graphs in ten stratified folds. Nothing that is chosen sees it:
 
 * settings of the preset were chosen by probes on training parts only (`--choose`, inner folds below, seed 100);
-* which probe reads vectors (`VECTOR_FORMS`, with a forest where a domain says so) and which baseline with which probe
+* which probe reads vectors (`VECTOR_FORMS`, with a forest where a domain says so), whether it gets raw features of the
+  domain beside them (encoder and twin alike, where a domain says so), and which baseline with which probe
   stands for the simple way (`RAW_FORMS`) is chosen for each set, each side and each seed by the mean score of inner
   folds of the training part (whole scaffolds on one side for molecules, stratified for classes), then fitted once on
   all of it.
@@ -154,12 +155,9 @@ def one_cell(given: argparse.Namespace, domain: str, seed: int) -> dict[str, Any
         return cell
     for one in DOMAINS[domain].sets:
         opened = open_set(model, given.data / one.path, one, DOMAINS[domain])
-        found = {TRAINED: {TRAINED: vectors(model, opened)}}
-        own, model.encoder = model.encoder, model.random_twin(seed)
-        found[TWIN] = {TWIN: vectors(model, opened)}
-        model.encoder = own
+        features = both(model, opened, DOMAINS[domain], seed)
         forms = RAW_FORMS if DOMAINS[domain].forest else VECTOR_FORMS
-        sides = {side: judged(opened, features, forms) for side, features in found.items()}
+        sides = {side: judged(opened, found, forms) for side, found in features.items()}
         # baselines know no seed: what the first cell has read is not read again
         sides[BASELINE] = raw_known.get(one.name, {}).get(BASELINE) or judged(opened, raw(model, opened), RAW_FORMS)
         facts = {"metric": opened.metric, "kind": opened.target.kind, "rows": test_rows(opened)}
@@ -243,6 +241,20 @@ def scaffold_groups(rows: LabelledRows) -> np.ndarray:
 def vectors(model: Model, opened: Open) -> np.ndarray:
     """(N, D), NaN where a row has none."""
     return np.asarray(model.embed(opened.rows.reader, options=InferenceOptions()).vectors, np.float64)
+
+
+def both(model: Model, opened: Open, domain: Domain, seed: int) -> dict[str, dict[str, np.ndarray]]:
+    """Features of the encoder and of its twin by name: their vectors, and with raw features where a domain has such."""
+    beside = [raw(model, opened)[name] for name in domain.beside]
+    found = {}
+    own = model.encoder
+    for side, encoder in ((TRAINED, own), (TWIN, model.random_twin(seed))):
+        model.encoder = encoder
+        found[side] = {side: vectors(model, opened)}
+        if beside:
+            found[side][f"{side} with {', '.join(domain.beside)}"] = np.concatenate([found[side][side], *beside], 1)
+    model.encoder = own
+    return found
 
 
 def raw(model: Model, opened: Open) -> dict[str, np.ndarray]:
@@ -412,11 +424,8 @@ def choose(given: argparse.Namespace) -> None:
         return
     for one in DOMAINS[domain].sets:
         opened = open_set(model, given.data / one.path, one, DOMAINS[domain])
-        own, model.encoder = model.encoder, model.random_twin(CHOOSING_SEED)
-        twin = vectors(model, opened)
-        model.encoder = own
         forms = RAW_FORMS if DOMAINS[domain].forest else VECTOR_FORMS
-        sides = [({TRAINED: vectors(model, opened), TWIN: twin}, forms)]
+        sides = [(found, forms) for found in both(model, opened, DOMAINS[domain], CHOOSING_SEED).values()]
         sides += [(raw(model, opened), RAW_FORMS)] if given.baselines else []
         for features, forms in sides:
             usable = np.isfinite(opened.labels) & np.all([np.isfinite(each).all(1) for each in features.values()], 0)

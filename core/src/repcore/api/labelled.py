@@ -240,15 +240,18 @@ def probe(
         protocols: such as ``ridge@1``; by the kind of label if empty.
         id_column / read: column of a table that names its rows, and further settings of the reader.
         split / seeds / labels / layers / mix / level / tokens: as the options of the command.
-        joined: with ``level``: the command's ``--with``, raw features of the domain such as ``place``, which the
-            encoder's and its twin's get beside their own.
+        joined: the command's ``--with``, raw features of the domain such as ``descriptors`` (with ``level``: such as
+            ``place``), which the encoder's and its twin's get beside their own.
 
     Raises:
         DataError: no labels, or no such label. ConfigError: a protocol that does not fit, or layers that are not there.
     """
     if mix and not layers:
         raise ConfigError(f"mix={mix!r} needs layers", hint='layers="all"')
-    _check_elements(level, tokens=tokens, joined=joined, layers=layers)
+    _check_elements(level, tokens=tokens, layers=layers)
+    if joined and layers:
+        raise ConfigError(f"joined={joined!r} does not go together with layers", hint="leave joined out")
+    beside = [joined] if isinstance(joined, str) else list(joined)
     opened, teller = opened_model(model, device), reporter_for(progress)
     names = [label] if isinstance(label, str) else list(label or ())
     source = opened.reader(data, reader=reader, options=reading(id_column, read), labels=names)
@@ -258,13 +261,13 @@ def probe(
         return ProbeTables(
             element_tables(
                 opened, source, level, numbers, options, teller,
-                asked=_asked(opened, protocols, budgets, tokens, [joined] if isinstance(joined, str) else joined),
+                asked=_asked(opened, protocols, budgets, tokens, beside),
                 labels=names, split=split, together=keep_copies_together,
             )
         )  # fmt: skip
     targets = chosen_targets(source, names)
     mixed = LayerChoice.asked(opened, layers, mix or MIXES[0]) if layers else None
-    features = compute_features(opened, source, numbers, options, teller, mixed=mixed)
+    features = compute_features(opened, source, numbers, options, teller, mixed=mixed, joined=beside)
     features.rows = with_copies(features.rows, opened.preprocessor, together=keep_copies_together)
     return ProbeTables(
         probe_features(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +46,8 @@ JOIN_HINT = "--id-column NAME, the same one as with embed; or --by-position if b
 )
 @click.option("--level", help="Labels of elements: point, voxel, frame, node or edge (dense-linear@1, ...).")
 @click.option("--tokens", metavar="NAME", help="With --level: tokens or readout of the encoder, such as all.")
-@click.option("--with", "joined", metavar="NAME[,NAME]", help="With --level: raw features of the domain, such as "
-              "place, that the encoder's and its random twin's get beside their own.")  # fmt: skip
+@click.option("--with", "joined", metavar="NAME[,NAME]", help="Raw features of the domain, such as descriptors (with "
+              "--level: such as place), that the encoder's and its random twin's get beside their own.")  # fmt: skip
 @click.option("--ignore", type=int, help="Label value that means unlabelled, of elements.")
 @click.option("--group", metavar="NAME", help="Split within samples: a label of elements (sector), or a way of the "
               "domain (blocks:20); its groups are split like rows.")  # fmt: skip
@@ -89,8 +89,7 @@ def probe_command(source: Path, **given: Any) -> None:
     reporter = ConsoleReporter()
     is_file = holds_vectors(source)
     _check_layers(source, given)
-    if given["joined"] is not None and given["level"] is None:
-        raise ConfigError(f"--with {given['joined']} is for labels of elements", hint="--level LEVEL")
+    _check_joined(is_file, given)
     if given["level"] is not None:
         _elements(source, given, seeds, reporter)
         return
@@ -118,6 +117,7 @@ def probe_command(source: Path, **given: Any) -> None:
     else:
         for one in tables:
             _show(one, features, given["metrics"])
+        _say_joined(features.joined)
         say(f"results: {', '.join(str(path) for path in written)}" if written else "results were not written (no -o)")
 
 
@@ -134,6 +134,14 @@ def _check_layers(source: Path, given: dict[str, Any]) -> None:
         raise ConfigError(f"--mix {given['mix']} without --layers", hint="--layers all")
     if given["layers"] and given["level"] is not None:
         raise ConfigError(f"--layers is for labels of items, not of level {given['level']}", hint="leave --layers out")
+
+
+def _check_joined(is_file: bool, given: dict[str, Any]) -> None:
+    """Raw features beside the encoder's, where there is no encoder or it has several vectors."""
+    others = [f"--{word}" for word in ("grid", "layers") if given[word]]
+    if given["joined"] is not None and (is_file or others):
+        words = "is for models, not for files of vectors" if is_file else f"does not go together with {others[0]}"
+        raise ConfigError(f"--with {given['joined']} {words}", hint="leave --with out")
 
 
 def _ask(source: Path, given: dict[str, Any], seeds: list[int], reporter: ConsoleReporter) -> None:
@@ -213,8 +221,7 @@ def _elements(source: Path, given: dict[str, Any], seeds: list[int], reporter: C
     own = [one.name for one in asked.metrics]
     for table_of_one in tables:
         _show(table_of_one, None, given["metrics"], ["miou", "dice", *own] if own else None)
-    if asked.joined:
-        say(f"trained and random-init: features of the encoder and {', '.join(asked.joined)}")
+    _say_joined(asked.joined)
     say(f"results: {', '.join(str(path) for path in written)}" if written else "results were not written (no -o)")
 
 
@@ -240,7 +247,8 @@ def _from_model(
         given["cells"] = (cells, can_stop(model.encoder))
     else:
         mixed = LayerChoice.asked(model, given["layers"], given["mix"] or MIXES[0]) if given["layers"] else None
-        features = compute_features(model, reader, seeds, options, reporter, mixed=mixed)
+        joined = label_names(given["joined"])
+        features = compute_features(model, reader, seeds, options, reporter, mixed=mixed, joined=joined)
     together = given["keep_copies_together"]
     features.rows = with_copies(features.rows, model.preprocessor, together=together)
     return features, model.folder.preprocessor_name
@@ -336,6 +344,11 @@ def _write(source: Path, tables: list[ProbeTable], given: dict[str, Any]) -> lis
             kind="grid" if given.get("grid") else "layers" if given.get("layers") else "",
         )
     )
+
+
+def _say_joined(names: Sequence[str]) -> None:
+    if names:
+        say(f"trained and random-init: features of the encoder and {', '.join(names)}")
 
 
 def _show(one: ProbeTable, features: FeatureSets | None, every_metric: bool, metrics: list[str] | None = None) -> None:

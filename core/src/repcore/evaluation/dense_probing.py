@@ -33,7 +33,7 @@ from repcore.evaluation.element_metrics import ElementMetric, MetricRecord
 from repcore.evaluation.metrics import Scores
 from repcore.evaluation.probes.dense import ElementProbe
 from repcore.evaluation.probing import LabelledRows, build_probe, classes_shown
-from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable, comparisons_of, entries_of
+from repcore.evaluation.protocol import JOINED, RANDOM_INIT, TRAINED, ProbeTable, comparisons_of, entries_of
 from repcore.interfaces import DatasetReader, Preprocessor, ProbeSplit
 from repcore.reporting import Reporter
 from repcore.specs import TargetSpec
@@ -403,7 +403,7 @@ def _table(
         if run.asked.tokens is not None:
             fixed[protocol]["tokens"] = run.asked.tokens
         if run.asked.joined:
-            fixed[protocol]["joined_to_encoders"] = ", ".join(run.asked.joined)
+            fixed[protocol][JOINED] = ", ".join(run.asked.joined)
     labelled = run.rows.labelled(target)
     return ProbeTable(
         target=target,

@@ -29,7 +29,7 @@ from repcore.embedding.model import Model
 from repcore.embedding.windows import size_of
 from repcore.errors import ConfigError, DataError, ItemError, closest
 from repcore.evaluation.layer_mix import LayerChoice, LayerStack, MixedProbe, with_weights
-from repcore.evaluation.protocol import RANDOM_INIT, TRAINED, ProbeTable, run_probe
+from repcore.evaluation.protocol import JOINED, RANDOM_INIT, TRAINED, ProbeTable, run_probe
 from repcore.evaluation.raw_inputs import RAW_FORMS, RawFeatures
 from repcore.files import write_text
 from repcore.interfaces import DatasetReader, Probe, Sample
@@ -237,12 +237,14 @@ def build_probe(registry: Registry, name: str, target: TargetSpec) -> Probe:
 
 @dataclass(slots=True)
 class FeatureSets:
-    """Features of all rows by name; ``random-init`` holds one matrix a seed; ``raw`` names those without an encoder."""
+    """Features of all rows by name; ``random-init`` holds one matrix a seed; ``raw`` names those without an encoder,
+    ``joined`` those of them that the encoder and its twins have beside their own."""
 
     matrices: dict[str, Any]
     rows: LabelledRows
     failed: dict[int, str]
     raw: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
 
 
 def compute_features(
@@ -254,6 +256,7 @@ def compute_features(
     *,
     baselines: bool = True,
     mixed: LayerChoice | None = None,
+    joined: Sequence[str] = (),
 ) -> FeatureSets:
     """The model, one random-init twin a seed, and the domain's raw-input baselines on the same rows.
 
@@ -261,7 +264,12 @@ def compute_features(
 
     Args:
         mixed: layers whose weighted sum stands for the model and its twins; the model's own vector is kept beside it.
+        joined: raw-input features of the domain, by name, that the model and its twins get beside their own.
+
+    Raises:
+        ConfigError: the domain has no such features. DataError: no row has them.
     """
+    _check_joined(model, joined)
     for words in column_doubts([model.encoder], reader):
         reporter.warn(words)
     rows = read_rows(reader)
@@ -280,9 +288,9 @@ def compute_features(
             raw.add(window.samples)
         done += window.rows
         reporter.progress("probing", done, len(rows.ids), f"model and {len(seeds)} random-init twins")
-    joined = {name: np.concatenate(found) for name, found in parts.items()}
-    matrices: dict[str, Any] = {TRAINED: joined[TRAINED]}
-    matrices[RANDOM_INIT] = [joined[f"{RANDOM_INIT} {seed}"] for seed in seeds]
+    whole_parts = {name: np.concatenate(found) for name, found in parts.items()}
+    matrices: dict[str, Any] = {TRAINED: whole_parts[TRAINED]}
+    matrices[RANDOM_INIT] = [whole_parts[f"{RANDOM_INIT} {seed}"] for seed in seeds]
     if mixed is not None:
         matrices = mixed.divided(matrices, encoder_width(model.encoder))
     for name, values in ({} if raw is None else raw.joined()).items():
@@ -292,7 +300,30 @@ def compute_features(
             assert raw is not None
             reporter.warn(f"no row has raw features {name!r} ({owner_of(raw.functions[name])}): left out")
     named = () if raw is None else tuple(name for name in raw.functions if name in matrices)
-    return FeatureSets(matrices, rows, failed, named)
+    _join(matrices, joined)
+    return FeatureSets(matrices, rows, failed, named, tuple(joined))
+
+
+def _check_joined(model: Model, joined: Sequence[str]) -> None:
+    entry = model.registry.preprocessor(model.folder.preprocessor_name)
+    for word in joined:
+        if word not in entry.spec.baselines:
+            raise ConfigError(
+                f"--with {word!r}: {entry.full_name} has no such features of items",
+                did_you_mean=closest(word, entry.spec.baselines),
+                known=", ".join(entry.spec.baselines) or "none",
+            )
+
+
+def _join(matrices: dict[str, Any], joined: Sequence[str]) -> None:
+    """Put raw features behind those of the model and of each twin, in place."""
+    missing = [name for name in joined if name not in matrices]
+    if missing:
+        raise DataError(f"--with {', '.join(missing)}: no row has these features")
+    raw = [matrices[name] for name in joined]
+    if raw:
+        matrices[TRAINED] = np.concatenate([matrices[TRAINED], *raw], 1)
+        matrices[RANDOM_INIT] = [np.concatenate([one, *raw], 1) for one in matrices[RANDOM_INIT]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +397,10 @@ def probe_features(
         forms=dict.fromkeys(features.raw, forms),
     )  # fmt: skip
     table = dataclasses.replace(with_weights(table, features.matrices), leak=leak)
+    if features.joined:
+        words = {JOINED: ", ".join(features.joined)}
+        constants = {name: {**found, **words} if name in probes else found for name, found in table.constants.items()}
+        table = dataclasses.replace(table, constants=constants)
     return table if budget is None else dataclasses.replace(table, labels=budget.word)
 
 

@@ -30,6 +30,7 @@ from repcore.specs import TargetSpec
 
 TRAINED = "trained"
 RANDOM_INIT = "random-init"
+JOINED = "joined_to_encoders"  # constant of a probe: raw features that both have beside their own
 
 FeatureMatrices = np.ndarray | Sequence[np.ndarray]
 """Features (N, D) for all seeds, or one matrix a seed."""
