@@ -56,12 +56,16 @@ class MoleculeGraphPreprocessor:
         """The preprocessor that ``save`` wrote.
 
         Raises:
-            CheckpointError: the file is missing, incomplete, or names what is no element.
+            CheckpointError: the file is missing, incomplete, or names what is no element, none, or one twice.
         """
-        elements = read_object(folder / STATE_FILE, ("elements",))["elements"]
+        elements = read_object(folder / STATE_FILE, ("elements",), meaning="its elements are part of the model")[
+            "elements"
+        ]
         known = ATOM_CODES[0]
         if not isinstance(elements, list) or not all(type(one) is int and 0 <= one < known for one in elements):
             raise CheckpointError(f"{folder / STATE_FILE}: elements are no atomic numbers below {known}")
+        if not elements or len(set(elements)) < len(elements):
+            raise CheckpointError(f"{folder / STATE_FILE}: elements are none, or one of them comes twice")
         loaded = cls(config)
         loaded._learn(elements)
         return loaded
@@ -135,10 +139,7 @@ class MoleculeGraphPreprocessor:
         result = self._cleaning.run(sample.inputs)
         if result.status != "ok":
             raise ItemError(result.status, result.reason)
-        graph = graph_of(result.canonical)
-        if graph is None:
-            raise ItemError("invalid_smiles", "RDKit finds no atom in it")
-        return graph
+        return graph_of(result.canonical)
 
     def prepare(self, sample: Sample) -> list[Item]:
         """The graph of one molecule; ``unknown_elements`` is noted on the item."""
