@@ -89,8 +89,9 @@ def probe_command(source: Path, **given: Any) -> None:
     reporter = ConsoleReporter()
     is_file = holds_vectors(source)
     _check_layers(source, given)
-    if given["joined"] is not None and given["level"] is None:
-        raise ConfigError(f"--with {given['joined']} is for labels of elements", hint="--level LEVEL")
+    for word, name in (("with", "joined"), ("tokens", "tokens")):
+        if given[name] is not None and given["level"] is None:
+            raise ConfigError(f"--{word} {given[name]} is for labels of elements", hint="--level LEVEL")
     if given["level"] is not None:
         _elements(source, given, seeds, reporter)
         return

@@ -31,6 +31,7 @@ from repcore_molecules.smiles.pipeline import SmilesPipeline, SmilesResult
 
 STATE_FILE = "molecule_graph.json"
 UNKNOWN = 0  # code of an element that was not trained on
+ATOM_LEVELS = ("token", "node")  # what the levels of elements call atoms
 
 
 class MoleculeGraphPreprocessor:
@@ -153,6 +154,23 @@ class MoleculeGraphPreprocessor:
             return [item]
         reason = f"{unknown} atoms are of elements that the model was not trained on"
         return [replace(item, status="unknown_elements", reason=reason)]
+
+    def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
+        """Outputs at the atoms (A, K) of the canonical SMILES.
+
+        Raises:
+            ItemError: ``other_level``: of a molecule there are answers about atoms only.
+        """
+        if level not in ATOM_LEVELS:
+            raise ItemError("other_level", f"a molecule has atoms (--level {ATOM_LEVELS[0]}), no level {level!r}")
+        return outputs[0]
+
+    def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
+        """``atom``, its place in the canonical SMILES from 0, and ``symbol`` of its chemical element."""
+        numbers = self.graph_of(sample).atoms[:, 0].tolist()
+        table = Chem.GetPeriodicTable()
+        symbols = np.asarray([table.GetElementSymbol(number) for number in numbers], np.str_)
+        return {"atom": np.arange(len(numbers)), "symbol": symbols}
 
     def collate(self, items: Sequence[Item]) -> Batch:
         graphs: list[MoleculeGraph] = [item.values for item in items]
