@@ -169,3 +169,19 @@ def test_answers_at_a_level_that_molecules_have_not(gin_run: Path) -> None:
     columns = preprocessor.elements(sample, "token")  # type: ignore[attr-defined]
     assert columns["atom"].tolist() == [0, 1, 2]
     assert columns["symbol"].tolist() == ["C", "C", "O"]
+
+
+def test_commands_about_tokens_say_that_there_are_none(gin_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["molecules", "tokenize", "CCO", "--model", str(gin_run)]) == 2
+    assert "MoleculeGraphPreprocessor, makes no SELFIES" in capsys.readouterr().err
+    assert run(["molecules", "doctor", str(gin_run)]) == 2
+    assert "is a run of molecules/gin, not of molecules/selformer" in capsys.readouterr().err
+
+
+def test_an_export_is_refused_in_words(
+    gin_run: Path, new: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for form in ("onnx", "torch-export"):
+        words = ["export", str(gin_run), "--format", form, "-o", str(tmp_path / "e"), "--data", str(new)]
+        assert run(words) == 2
+        assert "molecules/gin cannot be exported: " in capsys.readouterr().err
