@@ -33,6 +33,7 @@ RUNS = {
         "molecules/selformer",
         ("data.limit=60", "encoder.hidden_width=32", "encoder.feed_forward_width=64", "encoder.layers=2"),
     ),
+    "atoms": Run("molecules/gin", ("data.limit=60", "encoder.width=16", "encoder.layers=2")),
     "audio": Run("audio/ssamba", ("dataset.clips=24", "encoder.width=32", "encoder.depth=2", "encoder.pooling=mean")),
     "graphs": Run("graphs/graph-contrast", ("dataset.size=24",)),
     "clouds": Run(

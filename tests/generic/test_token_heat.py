@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from rdkit import Chem
 
 from repcore import registry
 from repcore.data.batching import plain_batch
@@ -24,7 +25,7 @@ from repcore_molecules.rendering.heat import atom_values, draw_heat
 from tests.generic.domains import parts_of
 
 
-@pytest.mark.parametrize("kind", ["molecules", "audio", "graphs", "clouds", "films"])
+@pytest.mark.parametrize("kind", ["molecules", "atoms", "audio", "graphs", "clouds", "films"])
 def test_each_domain_draws_values_of_its_tokens(kind: str, tmp_path: Any) -> None:
     parts = parts_of(kind, "objective=generic/vicreg")
     model = cast(Model, SimpleNamespace(encoder=parts.encoder, preprocessor=parts.preprocessor, domain="x"))
@@ -38,7 +39,7 @@ def test_each_domain_draws_values_of_its_tokens(kind: str, tmp_path: Any) -> Non
     with torch.inference_mode():
         count = len(tokens_of_items(model, batch, options)[0])
     places = token_places(model, reader, row, options)
-    assert (places is None) == (kind in ("molecules", "graphs"))  # those stand in the order of the data
+    assert (places is None) == (kind in ("molecules", "atoms", "graphs"))  # those stand in the order of the data
     assert places is None or len(places) == count
     render = parts.resolved.dataset.entry.load("render_heat")
     first, second = (np.eye(count)[place] for place in (1, count // 2))
@@ -64,8 +65,21 @@ def test_atoms_show_the_values_of_their_symbols() -> None:
     drawn = draw_heat(Sample("a", "CC(=O)O"), np.asarray([9.0, *range(6), 9.0]), None)
     shares = [float(one) for one in re.findall(r'fill-opacity="([\d.]+)"', drawn.html)]
     assert shares == pytest.approx([0.0, 0.17, 0.68, 0.85])
-    with pytest.raises(ItemError, match="3 values for 6 symbols"):
+    with pytest.raises(ItemError, match="3 values for 4 atoms, or 6 symbols"):
         draw_heat(Sample("a", "CC(=O)O"), np.ones(3), None)
+
+
+@pytest.mark.parametrize("text", ["OC(C)=O", "*CC(=O)O", "[Na+].[Cl-]", "C"])
+def test_atoms_show_their_own_values_in_canonical_order(text: str) -> None:
+    """Of molecules, too, that SELFIES cannot write."""
+    canonical = Chem.CanonSmiles(text)
+    count = Chem.MolFromSmiles(canonical).GetNumAtoms()
+    drawn = draw_heat(Sample("a", text), np.arange(float(count)), None)
+    shares = [float(one) for one in re.findall(r'fill-opacity="([\d.]+)"', drawn.html)]
+    assert shares == pytest.approx([0.85 * place / max(1, count - 1) for place in range(count)], abs=0.006)
+    assert drawn.alt.startswith(f"{canonical}; values of atoms from 0 (pale) to {count - 1} (dark)")
+    with pytest.raises(ItemError, match=f"{count + 1} values for {count} atoms, or"):
+        draw_heat(Sample("a", text), np.ones(count + 1), None)
 
 
 def test_readers_of_one_domain_draw_alike() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from repcore import registry
-from repcore.config.matching import takes
+from repcore.config.matching import views_fit
 from repcore.data.batching import TrainingItems
 from repcore.data.stream import ItemKey
 from repcore.interfaces import Batch, Item, Sample
@@ -26,9 +26,9 @@ SIMCLR = "objective=generic/simclr"
 def views_of(kind: str, role: str) -> Any:  # the author's class
     """The views of a role that a run on this data gets."""
     parts = parts_of(kind, SIMCLR)
-    accepted = parts.resolved.preprocessor.entry.spec.accepts
+    preprocessor = parts.resolved.preprocessor.entry
     entries = registry.default().entries("views", parts.resolved.domain)
-    (entry,) = [one for one in entries if one.spec.role == role and takes(one.spec.accepts, accepted)]
+    (entry,) = [one for one in entries if one.spec.role == role and views_fit(one, preprocessor)]
     assert entry.spec.names == NAMES[role]
     config = parts.resolved.views.config if role == "pair" else entry.load("config")()  # type: ignore[union-attr]
     return entry.load()(config, parts.preprocessor)

@@ -81,6 +81,11 @@ def embed_command(ctx: click.Context, /, **given: Any) -> None:
         return
     if given["format"] is not None:
         raise ConfigError(f"--format {given['format']} is for features of elements; the suffix of -o says the format")
+    if given["tokens"] is not None:
+        raise ConfigError(
+            f"--tokens {given['tokens']} is for features of elements",
+            hint=f"--level token --tokens {given['tokens']}; --level {given['tokens']} pools them to a vector a row",
+        )
     if is_parts_folder(given):
         if given["windows"]:
             raise ConfigError("--windows writes one file, not parts", hint="leave it out, or --engine local -o FILE")

@@ -90,6 +90,8 @@ def probe_command(source: Path, **given: Any) -> None:
     is_file = holds_vectors(source)
     _check_layers(source, given)
     _check_joined(is_file, given)
+    if given["tokens"] is not None and given["level"] is None:
+        raise ConfigError(f"--tokens {given['tokens']} is for labels of elements", hint="--level LEVEL")
     if given["level"] is not None:
         _elements(source, given, seeds, reporter)
         return

@@ -66,10 +66,10 @@ def read_language_model(path: Path, from_config: Path | None = None) -> Language
 def _from_run(folder: Path) -> LanguageModel:
     plain = read_object(folder / "config.json")
     resolved = resolve_plain(registry.default(), plain, f"run {folder.name}")
+    if not isinstance(resolved.encoder.config, SelformerConfig):
+        raise CheckpointError(f"{folder} is a run of {resolved.encoder.name}, not of molecules/selformer")
     preprocessor = SelfiesPreprocessor.load(resolved.preprocessor.config, folder / "preprocessing")
     config: Any = resolved.with_facts(preprocessor.facts()).encoder.config
-    if not isinstance(config, SelformerConfig):
-        raise CheckpointError(f"{folder} is a run of {resolved.encoder.name}, not of molecules/selformer")
     saved = torch.load(folder / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     state = {name.removeprefix("objective."): value for name, value in saved.items() if name.startswith("objective.")}
     return LanguageModel(config, _with_head(state, folder), tokeniser=preprocessor.tokeniser)

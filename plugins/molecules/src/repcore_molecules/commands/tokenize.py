@@ -104,7 +104,10 @@ def _preprocessor(model: Path | None, vocabulary: Path | None, mode: str | None)
 
     built = read_model(model_path(model)).build_preprocessor()
     if not isinstance(built, SelfiesPreprocessor):
-        raise ConfigError(f"{model} is no model of this domain", preprocessor=type(built).__name__)
+        raise ConfigError(
+            f"{model} is a model whose preprocessor, {type(built).__name__}, makes no SELFIES",
+            expected="a model with tokens, such as of molecules/selformer",
+        )
     return built
 
 

@@ -146,7 +146,7 @@ class Gin(nn.Module):
     def _run(self, tokens: Tokens, batch: Batch, layers: Sequence[int], until: int | None, first: int = 0) -> Features:
         """The layers over the output of layer ``first``."""
         last = self.depth if until is None else until
-        self._check_layers([*layers, last], most=last)
+        self._check_layers([*layers, last], least=first, most=last)
         owner = batch.inputs["molecule"]
         source, target = batch.inputs["bonds"]
         kind = (batch.inputs["bond_codes"] * self.bond_steps).sum(1)
@@ -187,7 +187,7 @@ class Gin(nn.Module):
         total = values.new_zeros(count, values.shape[1]).index_add(0, tokens.owner, values)
         if name == "sum":
             return total / SUM_UNIT
-        atoms = torch.zeros(count, device=values.device).index_add(0, tokens.owner, torch.ones_like(values[:, 0]))
+        atoms = values.new_zeros(count).index_add(0, tokens.owner, torch.ones_like(values[:, 0]))
         mean = total / atoms.clamp(min=1)[:, None]
         return mean if name == "mean" else torch.cat([total / SUM_UNIT, mean], 1)
 
@@ -198,11 +198,13 @@ class Gin(nn.Module):
             raise ShapeError(f"{NAME} expects batch.inputs with {', '.join(names)}", got=type(inputs).__name__)
         sizes = check_shape(inputs["atoms"], f"A {len(ATOM_CODES)}", name="atoms", owner=NAME)
         check_shape(inputs["molecule"], "A", name="molecule", owner=NAME, bound=sizes)
-        sizes = check_shape(inputs["bonds"], "2 M", name="bonds", owner=NAME)
+        check_shape(inputs["bonds"], "2 M", name="bonds", owner=NAME, bound=sizes)
         check_shape(inputs["bond_codes"], f"M {len(BOND_CODES)}", name="bond_codes", owner=NAME, bound=sizes)
         if inputs["atoms"].device.type == "cpu" and not torch.compiler.is_compiling():
             self._check_codes("atoms", inputs["atoms"], self._sizes)
             self._check_codes("bond_codes", inputs["bond_codes"], BOND_CODES)
+            self._check_places("bonds join atoms", inputs["bonds"], sizes["A"], "there are {} atoms")
+            self._check_places("molecule holds numbers", inputs["molecule"], batch.size, "the batch has {} molecules")
         return inputs
 
     @staticmethod
@@ -217,13 +219,25 @@ class Gin(nn.Module):
                 hint="the preprocessor's elements and encoder.elements belong together",
             )
 
-    def _check_layers(self, layers: Sequence[int], most: int | None = None) -> None:
+    @staticmethod
+    def _check_places(what: str, numbers: Tensor, count: int, there_are: str) -> None:
+        """Refuse numbers of atoms or molecules that are not there."""
+        if not numbers.numel():
+            return
+        low, high = (int(one) for one in torch.aminmax(numbers))
+        if low < 0 or high >= count:
+            raise ShapeError(
+                f"{what} from {low} to {high}; {there_are.format(count)}",
+                hint="numbers run through the batch from 0, as MoleculeGraphPreprocessor.collate makes them",
+            )
+
+    def _check_layers(self, layers: Sequence[int], least: int = 0, most: int | None = None) -> None:
         last = self.depth if most is None else min(most, self.depth)
-        wrong = [number for number in layers if not 0 <= number <= last]
+        wrong = [number for number in layers if not least <= number <= last]
         if wrong:
             raise ConfigError(
-                f"{NAME} has no layer {', '.join(map(str, dict.fromkeys(wrong)))}",
-                expected=f"0 (embedding output) to {last}",
+                f"{NAME} has no layer {', '.join(map(str, dict.fromkeys(wrong)))}" + (" in this pass" if least else ""),
+                expected=f"{least}{'' if least else ' (embedding output)'} to {last}",
             )
 
 

@@ -31,6 +31,7 @@ from repcore_molecules.smiles.pipeline import SmilesPipeline, SmilesResult
 
 STATE_FILE = "molecule_graph.json"
 UNKNOWN = 0  # code of an element that was not trained on
+ATOM_LEVELS = ("token", "node")  # what the levels of elements call atoms
 
 
 class MoleculeGraphPreprocessor:
@@ -56,12 +57,16 @@ class MoleculeGraphPreprocessor:
         """The preprocessor that ``save`` wrote.
 
         Raises:
-            CheckpointError: the file is missing, incomplete, or names what is no element.
+            CheckpointError: the file is missing, incomplete, or names what is no element, none, or one twice.
         """
-        elements = read_object(folder / STATE_FILE, ("elements",))["elements"]
+        elements = read_object(folder / STATE_FILE, ("elements",), meaning="its elements are part of the model")[
+            "elements"
+        ]
         known = ATOM_CODES[0]
         if not isinstance(elements, list) or not all(type(one) is int and 0 <= one < known for one in elements):
             raise CheckpointError(f"{folder / STATE_FILE}: elements are no atomic numbers below {known}")
+        if not elements or len(set(elements)) < len(elements):
+            raise CheckpointError(f"{folder / STATE_FILE}: elements are none, or one of them comes twice")
         loaded = cls(config)
         loaded._learn(elements)
         return loaded
@@ -135,10 +140,7 @@ class MoleculeGraphPreprocessor:
         result = self._cleaning.run(sample.inputs)
         if result.status != "ok":
             raise ItemError(result.status, result.reason)
-        graph = graph_of(result.canonical)
-        if graph is None:
-            raise ItemError("invalid_smiles", "RDKit finds no atom in it")
-        return graph
+        return graph_of(result.canonical)
 
     def prepare(self, sample: Sample) -> list[Item]:
         """The graph of one molecule; ``unknown_elements`` is noted on the item."""
@@ -152,6 +154,23 @@ class MoleculeGraphPreprocessor:
             return [item]
         reason = f"{unknown} atoms are of elements that the model was not trained on"
         return [replace(item, status="unknown_elements", reason=reason)]
+
+    def restore(self, sample: Sample, items: Sequence[Item], outputs: Sequence[np.ndarray], level: str) -> np.ndarray:
+        """Outputs at the atoms (A, K) of the canonical SMILES.
+
+        Raises:
+            ItemError: ``other_level``: of a molecule there are answers about atoms only.
+        """
+        if level not in ATOM_LEVELS:
+            raise ItemError("other_level", f"a molecule has atoms (--level {ATOM_LEVELS[0]}), no level {level!r}")
+        return outputs[0]
+
+    def elements(self, sample: Sample, level: str) -> Mapping[str, np.ndarray]:
+        """``atom``, its place in the canonical SMILES from 0, and ``symbol`` of its chemical element."""
+        numbers = self.graph_of(sample).atoms[:, 0].tolist()
+        table = Chem.GetPeriodicTable()
+        symbols = np.asarray([table.GetElementSymbol(number) for number in numbers], np.str_)
+        return {"atom": np.arange(len(numbers)), "symbol": symbols}
 
     def collate(self, items: Sequence[Item]) -> Batch:
         graphs: list[MoleculeGraph] = [item.values for item in items]

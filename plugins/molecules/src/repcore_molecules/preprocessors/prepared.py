@@ -83,6 +83,9 @@ class MoleculePreparation:
 
         Args:
             number_of: the number of a symbol, the next one where it is new.
+
+        Raises:
+            ItemError: it cannot be used.
         """
         raise NotImplementedError
 
@@ -103,8 +106,13 @@ class MoleculePreparation:
                 if result.status != "ok":
                     rejected.append((row, *_why(reader, row, result)))
                 elif not self.deduplicate or result.canonical not in keys:
-                    keys.setdefault(result.canonical)
-                    written.add(row, self.numbers(result, written.number_of))
+                    try:
+                        written.add(row, self.numbers(result, written.number_of))
+                    except ItemError as error:
+                        rejected.append((row, error.status, error.reason))
+                        summary.refuse(error)
+                    else:
+                        keys.setdefault(result.canonical)
         written.finish()
         if self.deduplicate:
             hashes = b"".join(blake2b(one.encode(), digest_size=16).digest() for one in keys)

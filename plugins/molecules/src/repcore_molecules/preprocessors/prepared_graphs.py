@@ -26,9 +26,7 @@ class GraphPreparation(MoleculePreparation):
 
     def numbers(self, result: SmilesResult, number_of: Callable[[str], int]) -> Sequence[int] | np.ndarray:
         del number_of
-        graph = graph_of(result.canonical)
-        assert graph is not None, result.canonical  # what RDKit wrote, it reads
-        return graph.numbers()
+        return graph_of(result.canonical).numbers()
 
     def open(self, reader: DatasetReader, folder: Path) -> PreparedGraphs:
         return PreparedGraphs(reader, folder)

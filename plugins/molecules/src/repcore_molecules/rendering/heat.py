@@ -1,7 +1,8 @@
 """Values of a molecule's tokens drawn on its atoms.
 
-Tokens are SELFIES symbols between a begin and an end token; which symbols an atom comes from is what the decoder of
-SELFIES says. An atom shows the largest value of its symbols; ring closures and lengths of branches are no atoms.
+Tokens are the atoms of the canonical SMILES, or SELFIES symbols between a begin and an end token: always more than
+atoms, so that the number of values says which. Which symbols an atom comes from is what the decoder of SELFIES says. An
+atom shows the largest value of its symbols; ring closures and lengths of branches are no atoms.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from repcore.interfaces import Picture, Sample
 from repcore_molecules.configs.smiles import SmilesConfig
 from repcore_molecules.preprocessors.prepared import PreparedSymbols
 from repcore_molecules.rendering.molecules import MOST_ATOMS, drawn_over
+from repcore_molecules.smiles.graphs import graph_of
 from repcore_molecules.smiles.pipeline import SmilesPipeline
 from repcore_molecules.tokenisation.symbols import split_symbols
 
@@ -29,17 +31,13 @@ def draw_heat(sample: Sample, heat: np.ndarray, position: np.ndarray | None) -> 
     """The structure with a disc behind each atom, the darker the larger the value.
 
     Args:
-        heat: (T,), one value a token: begin, symbols, end.
+        heat: (T,), one value an atom of the canonical SMILES, or a token: begin, symbols, end.
 
     Raises:
-        ItemError: ``other_tokens``: as many values as this molecule has symbols were expected.
+        ItemError: ``other_tokens``: as many values as this molecule has atoms, or symbols, were expected.
     """
     del position
-    text = _selfies(sample)
-    symbols = list(split_symbols(text))
-    if len(heat) != len(symbols) + 2:
-        raise ItemError("other_tokens", f"{len(heat)} values for {len(symbols)} symbols between begin and end")
-    smiles, values = atom_values(text, np.asarray(heat, np.float64)[1:-1])
+    smiles, values = _of_atoms(sample, np.asarray(heat, np.float64))
     silence = BlockLogs()
     molecule = Chem.MolFromSmiles(smiles)
     del silence
@@ -70,10 +68,21 @@ def atom_values(text: str, values: np.ndarray) -> tuple[str, np.ndarray]:
     return str(smiles), np.asarray(found)
 
 
-def _selfies(sample: Sample) -> str:
+def _of_atoms(sample: Sample, heat: np.ndarray) -> tuple[str, np.ndarray]:
+    """SMILES of a molecule, and the value of each of its atoms in the order of RDKit."""
     if isinstance(sample.inputs, PreparedSymbols):
-        return sample.inputs.text()
-    result = SmilesPipeline(SmilesConfig()).run(sample.inputs)
-    if result.status != "ok":
-        raise ItemError(result.status, result.reason)
-    return result.selfies
+        text, canonical = sample.inputs.text(), ""
+    else:
+        result = SmilesPipeline(SmilesConfig()).run(sample.inputs)
+        if not result.canonical:
+            raise ItemError(result.status, result.reason)
+        text, canonical = result.selfies, result.canonical
+    atoms = len(graph_of(canonical).atoms) if canonical else 0
+    if atoms and len(heat) == atoms:
+        return canonical, heat
+    symbols = list(split_symbols(text))
+    if len(heat) != len(symbols) + 2:
+        raise ItemError(
+            "other_tokens", f"{len(heat)} values for {atoms} atoms, or {len(symbols)} symbols between begin and end"
+        )
+    return atom_values(text, heat[1:-1])

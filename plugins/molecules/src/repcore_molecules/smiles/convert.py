@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from repcore.errors import ConfigError
+from repcore.errors import ConfigError, ItemError
 from repcore_molecules.configs.smiles import SmilesConfig
 from repcore_molecules.smiles.pipeline import SmilesPipeline, SmilesResult, refuse_cell
 
@@ -42,8 +42,17 @@ class ConversionSummary:
         self.rows += len(results)
         self.status.update(result.status for result in results)
         for result in results:
-            if result.reason and (result.reason in self.reasons or len(self.reasons) < 1000):
-                self.reasons[result.reason] += 1
+            self._count(result.reason)
+
+    def refuse(self, error: ItemError) -> None:
+        """Count anew a row that was ``ok`` and cannot be used for all that."""
+        self.status["ok"] -= 1
+        self.status[error.status] += 1
+        self._count(error.reason)
+
+    def _count(self, reason: str) -> None:
+        if reason and (reason in self.reasons or len(self.reasons) < 1000):
+            self.reasons[reason] += 1
 
 
 def convert_smiles(

@@ -15,6 +15,8 @@ import numpy as np
 from rdkit import Chem
 from rdkit.rdBase import BlockLogs
 
+from repcore.errors import ItemError
+
 ATOM_FEATURES = ("element", "degree", "charge", "hydrogens", "hybridisation", "aromatic", "chirality", "ring")
 ATOM_CODES = (119, 7, 5, 5, 4, 2, 3, 7)
 """How many codes each feature has: atomic numbers from 0 (a dummy atom); 0 to 6 neighbours; charges -2 to 2; 0 to 4
@@ -34,6 +36,7 @@ _STEREO = {
 }  # fmt: skip
 _CHIRALITY = {"R": 1, "S": 2}
 _LARGEST_RING = 8  # and all larger ones
+MOST_ATOMS = 65_535  # numbers of atoms are of 16 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,19 @@ class MoleculeGraph:
         )
 
 
-def graph_of(smiles: str) -> MoleculeGraph | None:
-    """The graph of a SMILES; None where RDKit cannot read it, or it has no atom."""
+def graph_of(smiles: str) -> MoleculeGraph:
+    """The graph of a SMILES that RDKit wrote.
+
+    Raises:
+        ItemError: ``invalid_smiles``, RDKit does not read it again, or it has no atom; ``too_large``.
+    """
     silence = BlockLogs()
     mol: Any = Chem.MolFromSmiles(smiles)  # Any: RDKit's stubs do not know that it gives None
     del silence
     if mol is None or not mol.GetNumAtoms():
-        return None
+        raise ItemError("invalid_smiles", "RDKit finds no molecule in the canonical spelling that it wrote")
+    if mol.GetNumAtoms() > MOST_ATOMS:
+        raise ItemError("too_large", f"{mol.GetNumAtoms():,} atoms, more than {MOST_ATOMS:,}")
     rings = mol.GetRingInfo()
     atoms = [_atom_codes(atom, rings) for atom in mol.GetAtoms()]
     ends = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
