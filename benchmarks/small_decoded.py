@@ -8,7 +8,7 @@ so are the baselines, which a domain of the same sets has been read with.
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,14 +40,10 @@ STARTS = {"trained": "model", "random twin": "random"}
 
 
 class Scans:
-    """The scans of a set, and decoders that learn from some of them.
+    """The scans of a set, and decoders that learn from some of them."""
 
-    Args:
-        folder: of the runs, which are not kept.
-    """
-
-    def __init__(self, model: Model, path: Path, label: str, seed: int, folder: Path, threads: int) -> None:
-        self.model, self.seed, self.folder, self.threads = model, seed, folder, threads
+    def __init__(self, model: Model, path: Path, label: str, seed: int, threads: int) -> None:
+        self.model, self.seed, self.threads = model, seed, threads
         given = given_data(
             model.registry, str(path), domain=model.domain, preprocessor=model.folder.preprocessor_name, reader=None
         )
@@ -65,12 +61,11 @@ class Scans:
         settings = completed(self.model, settings, labelled)
         every = np.arange(len(labelled.ids))
         split = ProbeSplit(every, every[:0], every[:1])  # nothing is chosen
-        run = RunFolder.create(self.folder, "decoder")
-        learned = train_task(
-            self.model, settings, labelled, split, run, LogReporter(), seed=self.seed, start=start, device="cpu",
-            tells=False,
-        )  # fmt: skip
-        shutil.rmtree(run.path)
+        with tempfile.TemporaryDirectory() as folder:
+            learned = train_task(
+                self.model, settings, labelled, split, RunFolder.create(Path(folder), "decoder"), LogReporter(),
+                seed=self.seed, start=start, device="cpu", tells=False,
+            )  # fmt: skip
         if learned.kept != STEPS:
             raise SystemExit(f"step {learned.kept} of {STEPS} was kept")
         task = learned.task

@@ -13,7 +13,7 @@ rows; of graphs all graphs in ten stratified folds. Nothing that is chosen sees 
   folds of the training part (whole scaffolds on one side for molecules, stratified for classes), then fitted once on
   all of it.
 
-Labels of voxels are judged by Dice, as the first lines of small_volumes.py and small_decoded.py (through a decoder) say.
+Labels of voxels are judged by Dice, as the first lines of small_volumes.py and of small_decoded.py (a decoder) say.
 
 The verdict is core's (`repcore.evaluation.comparison`): differences seed by seed, and a 95 % interval of their mean
 over test items drawn again with replacement, the same draws for all seeds; `above` only where all seeds agree and the
@@ -211,9 +211,7 @@ def decoded(
 ) -> tuple[small_decoded.Scans, dict[str, int]]:
     """The same for a domain whose voxels a decoder reads."""
     first, *_ = sets = DOMAINS[domain].sets
-    scans = small_decoded.Scans(
-        model, given.data / first.path, first.label, seed, given.keep / domain / f"{seed}-decoders", given.threads
-    )
+    scans = small_decoded.Scans(model, given.data / first.path, first.label, seed, given.threads)
     return scans, {one.name: one.labelled for one in sets}
 
 
