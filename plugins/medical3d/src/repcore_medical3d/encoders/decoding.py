@@ -65,6 +65,7 @@ class StagesDecoder(nn.Module):
 
 
 def has_own_decoder(encoder: nn.Module) -> bool:
+    """Whether a decoder came along with the encoder."""
     return hasattr(encoder, "finest_decoder_map")
 
 
