@@ -54,6 +54,8 @@ class Domain:
         dense: whether labels belong to voxels.
         forest: whether a random forest is among the probes of vectors, too, not of baselines alone.
         beside: raw features that vectors of encoder and twin are tried with, beside without, on inner folds.
+        decoded: whether a fine-tuned decoder reads voxels off the frozen encoder, in place of probes.
+        baselines_of: domain of the same sets whose baselines stand here, too.
     """
 
     recipe: str
@@ -68,6 +70,8 @@ class Domain:
     dense: bool = False
     forest: bool = False
     beside: tuple[str, ...] = ()
+    decoded: bool = False
+    baselines_of: str = ""
 
 
 def chembl(data: Path, folder: Path) -> Path:
@@ -122,6 +126,11 @@ MOLECULE_SETS = (
     Set("ESOL", "molecules/esol/esol.csv", "logS", "scaffold"),
     Set("FreeSolv", "molecules/freesolv/freesolv.csv", "dG_hyd_kcal_mol", "scaffold"),
     Set("BBBP", "molecules/bbbp/bbbp.csv", "p_np", "scaffold"),
+)
+
+HIPPOCAMPUS_SETS = (
+    Set("hippocampus, 10 labelled scans", HIPPOCAMPUS, "segmentation", "declared", 10),
+    Set("hippocampus, 90 labelled scans", HIPPOCAMPUS, "segmentation", "declared"),
 )
 
 DOMAINS = {
@@ -180,12 +189,20 @@ DOMAINS = {
         "medical3d/alice",
         "medical3d/volume-folder",
         itself(HIPPOCAMPUS),
-        (
-            Set("hippocampus, 10 labelled scans", HIPPOCAMPUS, "segmentation", "declared", 10),
-            Set("hippocampus, 90 labelled scans", HIPPOCAMPUS, "segmentation", "declared"),
-        ),
+        HIPPOCAMPUS_SETS,
         ("data.validation_limit=8",),
         dense=True,
+    ),
+    "decoded": Domain(
+        "medical3d/restore",
+        "medical3d/volume-folder",
+        itself(HIPPOCAMPUS),
+        HIPPOCAMPUS_SETS,
+        ("data.validation_limit=8",),
+        shown="small, read by a decoder",
+        dense=True,
+        decoded=True,
+        baselines_of="volumes",
     ),
     "films": Domain(
         "medical3d/adam-v2",

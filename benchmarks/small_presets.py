@@ -13,7 +13,7 @@ rows; of graphs all graphs in ten stratified folds. Nothing that is chosen sees 
   folds of the training part (whole scaffolds on one side for molecules, stratified for classes), then fitted once on
   all of it.
 
-Labels of voxels are judged by Dice, as the first lines of small_volumes.py say.
+Labels of voxels are judged by Dice, as the first lines of small_volumes.py and of small_decoded.py (a decoder) say.
 
 The verdict is core's (`repcore.evaluation.comparison`): differences seed by seed, and a 95 % interval of their mean
 over test items drawn again with replacement, the same draws for all seeds; `above` only where all seeds agree and the
@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import small_decoded
 import small_volumes
 import torch
 from measuring import RESULTS
@@ -149,7 +150,11 @@ def one_cell(given: argparse.Namespace, domain: str, seed: int) -> dict[str, Any
     """Train, embed every set, and read its test part once."""
     model, minutes = trained(given, domain, seed)
     cell: dict[str, Any] = {"domain": domain, "seed": seed, "minutes": minutes, "sets": {}}
-    raw_known = {name: one for line in lines() if line["domain"] == domain for name, one in line["sets"].items()}
+    same = DOMAINS[domain].baselines_of or domain
+    raw_known = {name: one for line in lines() if line["domain"] == same for name, one in line["sets"].items()}
+    if DOMAINS[domain].decoded:
+        cell["sets"] = small_decoded.judged(*decoded(given, model, domain, seed), raw_known, BASELINE)
+        return cell
     if DOMAINS[domain].dense:
         cell["sets"] = small_volumes.judged(*volumes(given, model, domain, seed), raw_known, BASELINE)
         return cell
@@ -198,6 +203,15 @@ def volumes(
     first, *_ = sets = DOMAINS[domain].sets
     encoders = {TRAINED: model.encoder, TWIN: model.random_twin(seed)}
     scans = small_volumes.Scans(model, encoders, given.data / first.path, first.label)
+    return scans, {one.name: one.labelled for one in sets}
+
+
+def decoded(
+    given: argparse.Namespace, model: Model, domain: str, seed: int
+) -> tuple[small_decoded.Scans, dict[str, int]]:
+    """The same for a domain whose voxels a decoder reads."""
+    first, *_ = sets = DOMAINS[domain].sets
+    scans = small_decoded.Scans(model, given.data / first.path, first.label, seed, given.threads)
     return scans, {one.name: one.labelled for one in sets}
 
 
@@ -417,6 +431,10 @@ def choose(given: argparse.Namespace) -> None:
     """Train with further settings and print inner scores; no test row is read."""
     domain, *further = given.choose
     model, minutes = trained(given, domain, CHOOSING_SEED, *further, name=f"choose-{time.time_ns()}")
+    if DOMAINS[domain].decoded:
+        for name, told in small_decoded.inner(*decoded(given, model, domain, CHOOSING_SEED)).items():
+            print(json.dumps({"set": name, "metric": "dice", "minutes": minutes, **told}), flush=True)
+        return
     if DOMAINS[domain].dense:
         scans, counts = volumes(given, model, domain, CHOOSING_SEED)
         for name, told in small_volumes.inner(scans, counts, [BASELINE] if given.baselines else []).items():

@@ -23,6 +23,7 @@ from repcore_medical3d.configs.segmentation import SegmentationTaskConfig
 from repcore_medical3d.configs.volumes import PhantomsConfig, VolumeConfig
 from repcore_medical3d.correspondence.backends import Coordinates
 from repcore_medical3d.datasets.phantoms import Phantoms
+from repcore_medical3d.encoders.decoding import finest_map
 from repcore_medical3d.encoders.nnformer import NnFormer
 from repcore_medical3d.formats.nifti import write_nifti
 from repcore_medical3d.formats.volumes import Volume
@@ -30,7 +31,7 @@ from repcore_medical3d.preprocessors.volume_sliding import aligned_starts, slidi
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.probes.landmarks import centroids_mm, landmark_errors_mm
 from repcore_medical3d.probes.surface_dice import SurfaceDice
-from repcore_medical3d.tasks.segmentation import Segmentation, finest_map
+from repcore_medical3d.tasks.segmentation import Segmentation
 from repcore_medical3d.writers.voxel_answers import write_zarr
 from tests.medical3d.benchmark_parts import alice_dense as probe
 from tests.medical3d.benchmark_parts import alice_segmentation

@@ -320,7 +320,8 @@ class VolumePreprocessor:
     def collate(self, items: Sequence[Item]) -> Batch:
         """Input ``volume`` float32 (B, 1, D, H, W); scans of different size are padded with 0 at their ends.
 
-        Numbers that views measured (``meta["measured"]``) come along as ``measured``: name -> (B,).
+        Numbers that views measured (``meta["measured"]``), one of an item or one of each axis, come along as
+        ``measured``: name -> (B,) or (B, 3).
         """
         blocks = [cast(Tensor, item.values) for item in items]
         largest = [max(block.shape[axis] for block in blocks) for axis in (1, 2, 3)]

@@ -35,7 +35,7 @@ def _encoder(name: str, summary: str, target: str, config: str) -> EncoderSpec:
         outputs=(TensorSpec("map", "B T D"),),
         poolings=("default", "mean", "max"),
         levels=("map",),
-        capabilities=("anatomy-views", "embed-tokens", "encode-tokens", "until"),
+        capabilities=("anatomy-views", "embed-tokens", "encode-tokens", "until", "voxel-decoder"),
         paper=PAPER,
         licence=LICENCE,
         example=f"{PACKAGE}.examples.adam_v2:{name}",

@@ -20,6 +20,7 @@ LICENCE = "Apache-2.0, as the authors' repository"
 CUBE = TensorSpec("volume", "B C S S S", unit="scaled to 0 to 1")
 LEVELS = ("stage3", "stage2", "stage1", "stage0")
 BACKBONE = "volume-pyramid"  # what Alice needs of an encoder: repcore_medical3d.encoders.volume_backbone
+VOXEL_DECODER = "voxel-decoder"  # outputs at every voxel: repcore_medical3d.encoders.decoding
 CONFIGS = f"{PACKAGE}.configs.nnformer"
 EXAMPLES = f"{PACKAGE}.examples.alice"
 
@@ -33,7 +34,7 @@ ENCODERS = (
         outputs=tuple(TensorSpec(level, f"B T_{level} E_{level}") for level in LEVELS),
         poolings=("default", "mean", "max"),
         levels=LEVELS,
-        capabilities=(BACKBONE,),
+        capabilities=(BACKBONE, VOXEL_DECODER),
         paper=PAPER,
         licence=LICENCE,
         example=f"{EXAMPLES}:nnformer",
@@ -47,7 +48,7 @@ ENCODERS = (
         outputs=tuple(TensorSpec(level, f"B T_{level} E_{level}") for level in ("stage4", *LEVELS)),
         poolings=("default", "mean", "max"),
         levels=("stage4", *LEVELS),
-        capabilities=(BACKBONE,),
+        capabilities=(BACKBONE, VOXEL_DECODER),
         paper="Tang et al. 2022, Self-Supervised Pre-Training of Swin Transformers, arXiv 2111.14791",
         licence="Apache-2.0, as MONAI",
         needs=("monai", "einops"),
