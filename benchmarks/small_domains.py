@@ -144,6 +144,7 @@ DOMAINS = {
         joined=True,
         forest=True,
         beside=("descriptors",),
+        baselines_of="molecules",
     ),
     "molecules": Domain(
         "molecules/selformer",
