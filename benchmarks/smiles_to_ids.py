@@ -198,12 +198,14 @@ def time_pipelines(smiles: Sequence[str], vocabulary: BpeVocabulary, rounds: int
     if ours() != one_by_one(smiles, library):
         raise SystemExit("our ids differ from the usual way's; nothing was timed")
     canonical = [pipeline.run(text).canonical for text in smiles]
+    own = pipeline._encoder
+    assert own is not None
     contenders: dict[str, Callable[[], object]] = {
         "RDKit + selfies + tokenizers, one by one": lambda: one_by_one(smiles, library),
         "ours, one by one": ours,
         "part: RDKit parse and canonical text": lambda: [Chem.MolToSmiles(Chem.MolFromSmiles(text)) for text in smiles],
         "part: selfies.encoder": lambda: [selfies.encoder(text) for text in canonical],
-        "part: our SELFIES encoder": lambda: [pipeline._encoder.encode(text) for text in canonical],
+        "part: our SELFIES encoder": lambda: [own.encode(text) for text in canonical],
     }
     return interleaved(contenders, len(smiles), rounds)
 
