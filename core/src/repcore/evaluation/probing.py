@@ -307,6 +307,8 @@ def compute_features(
 def _check_joined(model: Model, joined: Sequence[str]) -> None:
     entry = model.registry.preprocessor(model.folder.preprocessor_name)
     for word in joined:
+        if word in entry.spec.dense_baselines and word not in entry.spec.baselines:
+            raise ConfigError(f"--with {word!r} is for labels of elements", hint="--level LEVEL")
         if word not in entry.spec.baselines:
             raise ConfigError(
                 f"--with {word!r}: {entry.full_name} has no such features of items",
