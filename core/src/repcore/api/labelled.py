@@ -29,7 +29,7 @@ from repcore.evaluation.dense_probing import EVERYTHING, PROTOCOL, ElementProbin
 from repcore.evaluation.element_metrics import element_metrics
 from repcore.evaluation.element_tables import element_tables
 from repcore.evaluation.layer_mix import MIXES, LayerChoice
-from repcore.evaluation.probing import chosen_targets, compute_features, probe_features
+from repcore.evaluation.probing import check_joined, chosen_targets, compute_features, probe_features
 from repcore.evaluation.protocol import ProbeTable
 from repcore.interfaces import DatasetReader
 from repcore.launching import is_first_process
@@ -265,6 +265,7 @@ def probe(
                 labels=names, split=split, together=keep_copies_together,
             )
         )  # fmt: skip
+    check_joined(opened, beside)
     targets = chosen_targets(source, names)
     mixed = LayerChoice.asked(opened, layers, mix or MIXES[0]) if layers else None
     features = compute_features(opened, source, numbers, options, teller, mixed=mixed, joined=beside)

@@ -269,7 +269,7 @@ def compute_features(
     Raises:
         ConfigError: the domain has no such features. DataError: no row has them.
     """
-    _check_joined(model, joined)
+    check_joined(model, joined)
     for words in column_doubts([model.encoder], reader):
         reporter.warn(words)
     rows = read_rows(reader)
@@ -304,7 +304,12 @@ def compute_features(
     return FeatureSets(matrices, rows, failed, named, tuple(joined))
 
 
-def _check_joined(model: Model, joined: Sequence[str]) -> None:
+def check_joined(model: Model, joined: Sequence[str]) -> None:
+    """Refuse raw features of items that the domain of a model does not have.
+
+    Raises:
+        ConfigError: names those that it has.
+    """
     entry = model.registry.preprocessor(model.folder.preprocessor_name)
     for word in joined:
         if word in entry.spec.dense_baselines and word not in entry.spec.baselines:
