@@ -77,7 +77,7 @@ def test_a_model_comes_with_its_wheel_and_is_found_by_name(
     recipe, *settings = release.SMOKE["molecules"]
     with_molecules.run("molecules", "train", recipe, "--name", "boxed", *settings, *release.SMALL_RUN)
     source = tmp_path / "plugins" / "molecules" / "models"
-    shutil.copytree(ROOT / "plugins" / "molecules" / "models", source, ignore=shutil.ignore_patterns("selformer-*"))
+    shutil.copytree(ROOT / "plugins" / "molecules" / "models", source, ignore=shutil.ignore_patterns("*-small"))
     shutil.copy(ROOT / "VERSION", tmp_path)
     trained = with_molecules.elsewhere / "runs" / "boxed" / "model"
     shutil.copytree(trained, source / "src" / "repcore_molecules_models" / "selformer-toy")
