@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from repcore.nn.products import linear
+
 CPU_FEED_FORWARD_TOKENS = 1024  # tokens at a time
 
 
@@ -32,24 +34,28 @@ def gelu_between(hidden: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tens
     if hidden.device.type != "cpu" or is_plain or type(expand) is not nn.Linear or type(contract) is not nn.Linear:
         return contract(F.gelu(expand(hidden)))
     flat = hidden.reshape(-1, hidden.shape[-1])
-    found: Tensor = _GeluBetween.apply(flat, expand.weight, expand.bias, contract.weight, contract.bias)
+    given = (flat, expand.weight, expand.bias, contract.weight, contract.bias)
+    if torch.is_grad_enabled() and any(one.requires_grad for one in given):
+        found: Tensor = _GeluBetween.apply(*given)
+    else:
+        found = torch.cat(
+            [linear(linear(part, expand, after="gelu"), contract) for part in flat.split(CPU_FEED_FORWARD_TOKENS)]
+        )
     return found.view(*hidden.shape[:-1], contract.out_features)
 
 
 class _GeluBetween(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, expand: Tensor, shift: Tensor, contract: Tensor, last: Tensor) -> Tensor:
-        size = min(CPU_FEED_FORWARD_TOKENS, len(hidden))
-        is_kept = any(ctx.needs_input_grad)
-        before = hidden.new_empty(len(hidden) if is_kept else size, len(expand))
-        work, found = hidden.new_empty(size, len(expand)), hidden.new_empty(len(hidden), len(contract))
+        before = hidden.new_empty(len(hidden), len(expand))
+        work = hidden.new_empty(min(CPU_FEED_FORWARD_TOKENS, len(hidden)), len(expand))
+        found = hidden.new_empty(len(hidden), len(contract))
         for first in range(0, len(hidden), CPU_FEED_FORWARD_TOKENS):
-            tokens = hidden[first : first + CPU_FEED_FORWARD_TOKENS]
-            count = len(tokens)
-            place = before[first : first + count] if is_kept else before[:count]
-            torch.addmm(shift, tokens, expand.t(), out=place)
-            torch.ops.aten.gelu.out(place, out=work[:count])
-            torch.addmm(last, work[:count], contract.t(), out=found[first : first + count])
+            part = slice(first, first + CPU_FEED_FORWARD_TOKENS)
+            tokens, wide = hidden[part], before[part]
+            torch.addmm(shift, tokens, expand.t(), out=wide)
+            torch.ops.aten.gelu.out(wide, out=work[: len(tokens)])
+            torch.addmm(last, work[: len(tokens)], contract.t(), out=found[part])
         ctx.save_for_backward(hidden, expand, contract, before)
         return found
 

@@ -15,6 +15,7 @@ from repcore.errors import ConfigError
 from repcore.nn.drop_path import DropPath
 from repcore.nn.feed_forward import gelu_between
 from repcore.nn.packing import Packing
+from repcore.nn.products import linear
 
 
 class SelfAttention(nn.Module):
@@ -52,14 +53,14 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, valid: Tensor | None = None, packing: Packing | None = None) -> Tensor:
-        qkv = self.qkv(hidden)
+        qkv = linear(hidden, self.qkv)
         if packing is None:
             mask = None if valid is None else (valid | ~valid.any(1, keepdim=True))[:, None, None, :]
-            return self.output(self._attend(qkv, mask))
+            return linear(self._attend(qkv, mask), self.output)
         # split and cat (not slices): their backward passes touch each value once
         parts = zip(qkv.split(packing.sizes), packing.runs, strict=True)
         mixed = [self._attend(part.unflatten(0, run), None).flatten(0, 1) for part, run in parts]
-        return self.output(torch.cat(mixed) if mixed else qkv[:, : hidden.shape[-1]])
+        return linear(torch.cat(mixed) if mixed else qkv[:, : hidden.shape[-1]], self.output)
 
     def _attend(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, 3D) to (B, T, D)."""

@@ -23,6 +23,7 @@ from repcore.config.resolve import ResolvedRun
 from repcore.data.batching import TrainingCollator
 from repcore.data.stream import EndlessBatches, StreamOrder
 from repcore.errors import RunError
+from repcore.nn.products import ONEDNN_LINEAR, onednn_operations
 from repcore.training.assembly import RunParts
 from repcore.training.estimate import LARGEST_COPY, SAVED_COPIES, in_words, trial_step
 
@@ -101,7 +102,7 @@ def measure(parts: RunParts, order: StreamOrder, device: str) -> Measured:
             trial_step(twin, batch, device, batches.progress(0))
             compute = time.perf_counter() - began
         kept: dict[int, int] = {}
-        counter = FlopCounterMode(display=False)
+        counter = FlopCounterMode(display=False, custom_mapping={ONEDNN_LINEAR: onednn_operations})
         with torch.autograd.graph.saved_tensors_hooks(lambda one: _noted(one, kept), lambda one: one), counter:
             trial_step(twin, batch, device, batches.progress(0))
     torch.set_rng_state(state)

@@ -263,7 +263,7 @@ class Selformer(nn.Module):
         elif name != "mean":
             raise ConfigError(f"{NAME} has no pooling {name!r}", expected=", ".join(POOLINGS))
         weight = valid.to(values.dtype)
-        total = torch.einsum("btd,bt->bd", values, weight)  # padded slots hold finite values, so that 0 x value is 0
+        total = torch.bmm(weight[:, None], values)[:, 0]  # padded slots hold finite values, so that 0 x value is 0
         return total / weight.sum(1, keepdim=True).clamp(min=1)
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
