@@ -8,7 +8,6 @@ spectrogram, where 0 is the mean of the training data. Padding never takes part.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -16,11 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repcore.data.batching import one_item
-from repcore.data.guard import read_sample
-from repcore.data.views import Change, changed_views
-from repcore.interfaces import DatasetReader, Item, Progress
-from repcore_audio.configs.views import SoundChange, SoundPairConfig, SoundWeakStrongConfig
+from repcore.data.views import Change, ChangedPair, ChangedViews, ChangedWeakStrong
+from repcore.interfaces import Item, Sample
+from repcore_audio.configs.views import SoundChange
 from repcore_audio.datasets.recordings import Retakable
 from repcore_audio.preprocessors.resampling import resampler
 from repcore_audio.preprocessors.spectrogram import LogMelPreprocessor
@@ -31,65 +28,34 @@ FILTER_POINTS = 6  # at which a random filter is drawn
 LOWEST_SHARE = 0.02  # of half the sampling rate: its first point
 
 
-class SoundPair:
-    """Views ``a`` and ``b``, changed alike.
+class SoundViews(ChangedViews):
+    """Views of one window: waveforms (n,), of their own length each.
 
-    Args:
-        config: see :class:`SoundPairConfig`.
-        preprocessor: cuts and frames the recordings.
+    Of what is generated, each view is another take.
     """
 
-    def __init__(self, config: SoundPairConfig, preprocessor: LogMelPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
+    preprocessor: LogMelPreprocessor
 
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items of one window: waveforms (n,), of their own length each."""
-        del progress
-        change = partial(changed_sound, preprocessor=self.preprocessor, change=self.config.change)
-        return views(index, reader, self.preprocessor, generator, {"a": change, "b": change})
+    def change(self, settings: SoundChange) -> Change:
+        return partial(changed_sound, preprocessor=self.preprocessor, change=settings)
 
-
-class SoundWeakStrong:
-    """Views ``weak`` and ``strong``.
-
-    Args:
-        config: see :class:`SoundWeakStrongConfig`.
-        preprocessor: cuts and frames the recordings.
-    """
-
-    def __init__(self, config: SoundWeakStrongConfig, preprocessor: LogMelPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items of one window: waveforms (n,), of their own length each."""
-        del progress
-        changes = {
-            name: partial(changed_sound, preprocessor=self.preprocessor, change=change)
-            for name, change in (("weak", self.config.weak), ("strong", self.config.strong))
-        }
-        return views(index, reader, self.preprocessor, generator, changes)
+    def views(self, sample: Sample, generator: np.random.Generator) -> dict[str, Item]:
+        sound = sample.inputs
+        if not isinstance(sound, Retakable):
+            return super().views(sample, generator)
+        found = {}
+        for name, change in self.changes.items():
+            take = replace(sample, inputs=sound.again(generator))
+            found[name] = change(self.item(take, generator), generator)
+        return found
 
 
-def views(
-    index: int,
-    reader: DatasetReader,
-    preprocessor: LogMelPreprocessor,
-    generator: np.random.Generator,
-    changes: Mapping[str, Change],
-) -> Mapping[str, Item]:
-    """Changed copies of one window; of what is generated, another take for each view."""
-    sample = read_sample(reader, index)
-    if not isinstance(sample.inputs, Retakable):
-        return changed_views(index, reader, preprocessor, generator, changes)
-    found = {}
-    for name, change in changes.items():
-        item = one_item(preprocessor, replace(sample, inputs=sample.inputs.again(generator)), generator)
-        found[name] = change(replace(item, targets={}), generator)
-    return found
+class SoundPair(SoundViews, ChangedPair):
+    """Settings: :class:`SoundPairConfig`."""
+
+
+class SoundWeakStrong(SoundViews, ChangedWeakStrong):
+    """Settings: :class:`SoundWeakStrongConfig`."""
 
 
 def changed_sound(

@@ -11,7 +11,6 @@ Symbols: N nodes, A stored columns of edges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -20,53 +19,24 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from repcore.data.views import changed_views
-from repcore.interfaces import DatasetReader, Item, Progress
-from repcore_graphs.configs.views import GraphChange, GraphPairConfig, GraphWeakStrongConfig
-from repcore_graphs.preprocessors.graph import GraphPreprocessor
+from repcore.data.views import Change, ChangedPair, ChangedViews, ChangedWeakStrong
+from repcore.interfaces import Item
+from repcore_graphs.configs.views import GraphChange
 
 
-class GraphPair:
-    """Views ``a`` and ``b``, changed alike.
+class GraphViews(ChangedViews):
+    """Views of one graph: with at least one node and, where there were some, one edge."""
 
-    Args:
-        config: see :class:`GraphPairConfig`.
-        preprocessor: prepares the graph.
-    """
-
-    def __init__(self, config: GraphPairConfig, preprocessor: GraphPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items: graphs with at least one node and, where there were some, one edge."""
-        del progress
-        change = partial(changed_graph, change=self.config.change)
-        return changed_views(index, reader, self.preprocessor, generator, {"a": change, "b": change})
+    def change(self, settings: GraphChange) -> Change:
+        return partial(changed_graph, change=settings)
 
 
-class GraphWeakStrong:
-    """Views ``weak`` and ``strong``.
+class GraphPair(GraphViews, ChangedPair):
+    """Settings: :class:`GraphPairConfig`."""
 
-    Args:
-        config: see :class:`GraphWeakStrongConfig`.
-        preprocessor: prepares the graph.
-    """
 
-    def __init__(self, config: GraphWeakStrongConfig, preprocessor: GraphPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items: graphs with at least one node and, where there were some, one edge."""
-        del progress
-        changes = {
-            name: partial(changed_graph, change=change)
-            for name, change in (("weak", self.config.weak), ("strong", self.config.strong))
-        }
-        return changed_views(index, reader, self.preprocessor, generator, changes)
+class GraphWeakStrong(GraphViews, ChangedWeakStrong):
+    """Settings: :class:`GraphWeakStrongConfig`."""
 
 
 def changed_graph(item: Item, generator: np.random.Generator, *, change: GraphChange) -> Item:

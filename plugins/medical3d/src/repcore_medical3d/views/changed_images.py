@@ -19,15 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repcore.data.views import changed_views
+from repcore.data.views import Change, ChangedPair, ChangedViews, ChangedWeakStrong
 from repcore.errors import ConfigError
-from repcore.interfaces import DatasetReader, Item, Progress
-from repcore_medical3d.configs.changed_images import (
-    Direction,
-    ImageChange,
-    ImagePairConfig,
-    ImageWeakStrongConfig,
-)
+from repcore.interfaces import Item
+from repcore_medical3d.configs.changed_images import Direction, ImageChange
 from repcore_medical3d.preprocessors.images import ImagePreprocessor
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 
@@ -36,53 +31,25 @@ ENDS: Mapping[str, str] = {"left-right": "LR", "front-back": "AP", "head-feet": 
 PLACES = ("first", "scale", "affine", "start")  # facts of an item that a cut makes wrong
 
 
-class ImagePair:
-    """Views ``a`` and ``b``, changed alike.
-
-    Args:
-        config: see :class:`ImagePairConfig`.
-        preprocessor: of films or of volumes.
+class ImageViews(ChangedViews):
+    """Views of one film or cube, float32 (C, *S).
 
     Raises:
         ConfigError: a direction to mirror that the data does not have.
     """
 
-    def __init__(self, config: ImagePairConfig, preprocessor: ImagePreprocessor | VolumePreprocessor) -> None:
-        self.preprocessor = preprocessor
-        self.change = partial(changed_image, change=config.change, axes=mirrored_axes(config.change.flip, preprocessor))
+    preprocessor: ImagePreprocessor | VolumePreprocessor
 
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items of one film or cube: float32 (C, *S)."""
-        del progress
-        return changed_views(index, reader, self.preprocessor, generator, {"a": self.change, "b": self.change})
+    def change(self, settings: ImageChange) -> Change:
+        return partial(changed_image, change=settings, axes=mirrored_axes(settings.flip, self.preprocessor))
 
 
-class ImageWeakStrong:
-    """Views ``weak`` and ``strong``.
+class ImagePair(ImageViews, ChangedPair):
+    """Settings: :class:`ImagePairConfig`."""
 
-    Args:
-        config: see :class:`ImageWeakStrongConfig`.
-        preprocessor: of films or of volumes.
 
-    Raises:
-        ConfigError: a direction to mirror that the data does not have.
-    """
-
-    def __init__(self, config: ImageWeakStrongConfig, preprocessor: ImagePreprocessor | VolumePreprocessor) -> None:
-        self.preprocessor = preprocessor
-        self.changes = {
-            name: partial(changed_image, change=change, axes=mirrored_axes(change.flip, preprocessor))
-            for name, change in (("weak", config.weak), ("strong", config.strong))
-        }
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items of one film or cube: float32 (C, *S)."""
-        del progress
-        return changed_views(index, reader, self.preprocessor, generator, self.changes)
+class ImageWeakStrong(ImageViews, ChangedWeakStrong):
+    """Settings: :class:`ImageWeakStrongConfig`."""
 
 
 def mirrored_axes(flip: Sequence[Direction], preprocessor: ImagePreprocessor | VolumePreprocessor) -> tuple[int, ...]:

@@ -8,60 +8,30 @@ Symbols: A atoms, M bonds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from repcore.data.views import changed_views
-from repcore.interfaces import DatasetReader, Item, Progress
-from repcore_molecules.configs.graphs import AtomChange, AtomPairConfig, AtomWeakStrongConfig
-from repcore_molecules.preprocessors.graph import MoleculeGraphPreprocessor
+from repcore.data.views import Change, ChangedPair, ChangedViews, ChangedWeakStrong
+from repcore.interfaces import Item
+from repcore_molecules.configs.graphs import AtomChange
 from repcore_molecules.smiles.graphs import MoleculeGraph
 
 
-class AtomPair:
-    """Views ``a`` and ``b``, changed alike.
+class AtomViews(ChangedViews):
+    """Views of one molecule: graphs with at least one atom. A molecule of one atom is shown as it is."""
 
-    Args:
-        config: see :class:`AtomPairConfig`.
-        preprocessor: prepares the molecule.
-    """
-
-    def __init__(self, config: AtomPairConfig, preprocessor: MoleculeGraphPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items: graphs with at least one atom. A molecule of one atom is shown as it is."""
-        del progress
-        change = partial(changed_atoms, change=self.config.change)
-        return changed_views(index, reader, self.preprocessor, generator, {"a": change, "b": change})
+    def change(self, settings: AtomChange) -> Change:
+        return partial(changed_atoms, change=settings)
 
 
-class AtomWeakStrong:
-    """Views ``weak`` and ``strong``.
+class AtomPair(AtomViews, ChangedPair):
+    """Settings: :class:`AtomPairConfig`."""
 
-    Args:
-        config: see :class:`AtomWeakStrongConfig`.
-        preprocessor: prepares the molecule.
-    """
 
-    def __init__(self, config: AtomWeakStrongConfig, preprocessor: MoleculeGraphPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items: graphs with at least one atom. A molecule of one atom is shown as it is."""
-        del progress
-        changes = {
-            name: partial(changed_atoms, change=change)
-            for name, change in (("weak", self.config.weak), ("strong", self.config.strong))
-        }
-        return changed_views(index, reader, self.preprocessor, generator, changes)
+class AtomWeakStrong(AtomViews, ChangedWeakStrong):
+    """Settings: :class:`AtomWeakStrongConfig`."""
 
 
 def changed_atoms(item: Item, generator: np.random.Generator, *, change: AtomChange) -> Item:

@@ -7,59 +7,32 @@ some of it is masked, some replaced. Begin and end stay in place, and nothing is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from repcore.data.views import changed_views
-from repcore.interfaces import DatasetReader, Item, Progress
-from repcore_molecules.configs.views import SymbolChange, SymbolPairConfig, SymbolWeakStrongConfig
+from repcore.data.views import Change, ChangedPair, ChangedViews, ChangedWeakStrong
+from repcore.interfaces import Item
+from repcore_molecules.configs.views import SymbolChange
 from repcore_molecules.preprocessors.selfies import SelfiesPreprocessor
 
 
-class SymbolPair:
-    """Views ``a`` and ``b``, changed alike.
+class SymbolViews(ChangedViews):
+    """Views of one molecule: int32 token ids (T,) each. A molecule of one symbol is shown as it is."""
 
-    Args:
-        config: see :class:`SymbolPairConfig`.
-        preprocessor: knows the symbols.
-    """
+    preprocessor: SelfiesPreprocessor
 
-    def __init__(self, config: SymbolPairConfig, preprocessor: SelfiesPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items: int32 token ids (T,) each. A molecule of one symbol is shown as it is."""
-        del progress
-        change = partial(changed_symbols, preprocessor=self.preprocessor, change=self.config.change)
-        return changed_views(index, reader, self.preprocessor, generator, {"a": change, "b": change})
+    def change(self, settings: SymbolChange) -> Change:
+        return partial(changed_symbols, preprocessor=self.preprocessor, change=settings)
 
 
-class SymbolWeakStrong:
-    """Views ``weak`` and ``strong``.
+class SymbolPair(SymbolViews, ChangedPair):
+    """Settings: :class:`SymbolPairConfig`."""
 
-    Args:
-        config: see :class:`SymbolWeakStrongConfig`.
-        preprocessor: knows the symbols.
-    """
 
-    def __init__(self, config: SymbolWeakStrongConfig, preprocessor: SelfiesPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items: int32 token ids (T,) each. A molecule of one symbol is shown as it is."""
-        del progress
-        changes = {
-            name: partial(changed_symbols, preprocessor=self.preprocessor, change=change)
-            for name, change in (("weak", self.config.weak), ("strong", self.config.strong))
-        }
-        return changed_views(index, reader, self.preprocessor, generator, changes)
+class SymbolWeakStrong(SymbolViews, ChangedWeakStrong):
+    """Settings: :class:`SymbolWeakStrongConfig`."""
 
 
 def changed_symbols(

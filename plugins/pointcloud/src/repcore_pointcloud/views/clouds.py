@@ -8,61 +8,34 @@ Symbols: P points of an item.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from repcore.data.views import changed_views
-from repcore.interfaces import DatasetReader, Item, Progress
-from repcore_pointcloud.configs.cloud_views import CloudChange, CloudPairConfig, CloudWeakStrongConfig
+from repcore.data.views import Change, ChangedPair, ChangedViews, ChangedWeakStrong
+from repcore.interfaces import Item
+from repcore_pointcloud.configs.cloud_views import CloudChange
 from repcore_pointcloud.preprocessors.point_set import PointSetPreprocessor
 
 UPRIGHT = {"x": 0, "y": 1, "z": 2}
 
 
-class CloudPair:
-    """Views ``a`` and ``b``, changed alike.
+class CloudViews(ChangedViews):
+    """Views of one cloud: points float32 (P, 3)."""
 
-    Args:
-        config: see :class:`CloudPairConfig`.
-        preprocessor: chooses and scales the points.
-    """
+    preprocessor: PointSetPreprocessor
 
-    def __init__(self, config: CloudPairConfig, preprocessor: PointSetPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items: points float32 (P, 3), labels of the points with them."""
-        del progress
-        change = partial(changed_cloud, change=self.config.change, normalise=self.preprocessor.config.normalise)
-        return changed_views(index, reader, self.preprocessor, generator, {"a": change, "b": change})
+    def change(self, settings: CloudChange) -> Change:
+        return partial(changed_cloud, change=settings, normalise=self.preprocessor.config.normalise)
 
 
-class CloudWeakStrong:
-    """Views ``weak`` and ``strong``.
+class CloudPair(CloudViews, ChangedPair):
+    """Settings: :class:`CloudPairConfig`."""
 
-    Args:
-        config: see :class:`CloudWeakStrongConfig`.
-        preprocessor: chooses and scales the points.
-    """
 
-    def __init__(self, config: CloudWeakStrongConfig, preprocessor: PointSetPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items: points float32 (P, 3), labels of the points with them."""
-        del progress
-        changes = {
-            name: partial(changed_cloud, change=change, normalise=self.preprocessor.config.normalise)
-            for name, change in (("weak", self.config.weak), ("strong", self.config.strong))
-        }
-        return changed_views(index, reader, self.preprocessor, generator, changes)
+class CloudWeakStrong(CloudViews, ChangedWeakStrong):
+    """Settings: :class:`CloudWeakStrongConfig`."""
 
 
 def changed_cloud(item: Item, generator: np.random.Generator, *, change: CloudChange, normalise: bool) -> Item:

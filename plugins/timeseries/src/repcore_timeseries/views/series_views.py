@@ -2,59 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from repcore.data.views import changed_views
-from repcore.interfaces import DatasetReader, Item, Progress
-from repcore_timeseries.configs.views import SeriesChange, SeriesPairConfig, SeriesWeakStrongConfig
-from repcore_timeseries.preprocessors.series import SeriesPreprocessor
+from repcore.data.views import Change, ChangedPair, ChangedViews, ChangedWeakStrong
+from repcore.interfaces import Item
+from repcore_timeseries.configs.views import SeriesChange
 
 
-class SeriesPair:
-    """Views ``a`` and ``b``, changed alike.
+class SeriesViews(ChangedViews):
+    """Views of one series, of their own length each."""
 
-    Args:
-        config: see :class:`SeriesPairConfig`.
-        preprocessor: makes items of series.
-    """
-
-    def __init__(self, config: SeriesPairConfig, preprocessor: SeriesPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items of one series, of their own length each."""
-        del progress
-        change = partial(changed_series, change=self.config.change)
-        return changed_views(index, reader, self.preprocessor, generator, {"a": change, "b": change})
+    def change(self, settings: SeriesChange) -> Change:
+        return partial(changed_series, change=settings)
 
 
-class SeriesWeakStrong:
-    """Views ``weak`` and ``strong``.
+class SeriesPair(SeriesViews, ChangedPair):
+    """Settings: :class:`SeriesPairConfig`."""
 
-    Args:
-        config: see :class:`SeriesWeakStrongConfig`.
-        preprocessor: makes items of series.
-    """
 
-    def __init__(self, config: SeriesWeakStrongConfig, preprocessor: SeriesPreprocessor) -> None:
-        self.config, self.preprocessor = config, preprocessor
-
-    def build(
-        self, index: int, reader: DatasetReader, generator: np.random.Generator, progress: Progress
-    ) -> Mapping[str, Item]:
-        """Two items of one series, of their own length each."""
-        del progress
-        changes = {
-            name: partial(changed_series, change=change)
-            for name, change in (("weak", self.config.weak), ("strong", self.config.strong))
-        }
-        return changed_views(index, reader, self.preprocessor, generator, changes)
+class SeriesWeakStrong(SeriesViews, ChangedWeakStrong):
+    """Settings: :class:`SeriesWeakStrongConfig`."""
 
 
 def changed_series(item: Item, generator: np.random.Generator, *, change: SeriesChange) -> Item:
