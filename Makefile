@@ -9,7 +9,7 @@ TESTS ?= tests
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PEERS := .peers
 # Benchmarks that need runs, paths or a GPU of their own are called by hand, as their first lines say: field_table, gpu,
-# public_sets, registration, scenes_points; peers calls graphs_random, small_presets calls molecule_pieces, molecule_variants,
+# film_places, public_sets, registration, scenes_points; peers calls graphs_random, small_presets calls molecule_pieces, molecule_variants,
 # small_decoded, small_domains and small_volumes.
 TIMINGS := adam_v2_speed alice_speed allocator around_training audio_length audio_speed busy_machine embed_memory embed_molecules \
   embed_throughput explore_page exports graphs_speed list_startup matryoshka peers pointcloud_speed scenes_speed \

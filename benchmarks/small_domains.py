@@ -12,7 +12,7 @@ from molecule_pieces import with_pieces
 from molecule_variants import variants
 
 TEST_SPEAKERS = ("theo", "yweweler")
-HIPPOCAMPUS = "medical3d/msd_hippocampus"
+HIPPOCAMPUS, FILMS = "medical3d/msd_hippocampus", "medical2d/nih_cxr_small"
 VALIDATION, VARIANTS = 300, 45_000  # molecules
 QUATERNIUS, GUN_POINT, VOWELS = (
     "pointcloud/quaternius_lowpoly/points.npz", "timeseries/classification/GunPoint",
@@ -208,9 +208,16 @@ DOMAINS = {
     "films": Domain(
         "medical3d/adam-v2",
         "medical3d/image-folder",
-        itself("medical2d/nih_cxr_small"),
-        (Set("NIH films", "medical2d/nih_cxr_small", "pneumonia", "declared"),),
+        itself(FILMS),
+        (Set("NIH films", FILMS, "pneumonia", "declared"),),
         preset="tiny",
+    ),
+    "edges": Domain(
+        "medical3d/edges-and-places",
+        "medical3d/image-folder",
+        itself(FILMS),
+        (Set("NIH films", FILMS, "pneumonia", "declared"),),
+        ("data.validation_limit=8",),
     ),
     "series": Domain(
         "timeseries/ts2vec",

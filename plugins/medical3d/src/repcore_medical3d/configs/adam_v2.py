@@ -29,6 +29,14 @@ class AnatomyEncoderConfig:
     deviation: tuple[float, ...] | None = field(
         default=None, metadata={"help": "divides each channel; from the preprocessor", "above": 0}
     )
+    pool_grid: int = field(
+        default=1,
+        metadata={
+            "help": "cells along each axis whose means, side by side, are the vector of an image; 1 = one mean",
+            "min": 1,
+            "max": 32,
+        },
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

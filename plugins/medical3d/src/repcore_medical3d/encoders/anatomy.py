@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from repcore.errors import ConfigError, ShapeError
 from repcore.interfaces import Batch, Features, Tokens
@@ -63,15 +64,16 @@ class AnatomyEncoder(nn.Module):
     Call:
         batch: ``inputs["image"]`` float (B, C, H, W) or ``inputs["volume"]`` (B, C, D, H, W), 0 to 1.
     Returns:
-        pooled (B, D); tokens ``map`` (B, T, D) with grid positions; layers 0 (stem) to the number of stages. ``source``
-        of all says in which position each pixel or voxel lies.
+        pooled (B, D), or with ``pool_grid`` (B, D * cells), cells of a channel together; tokens ``map`` (B, T, D) with
+        grid positions; layers 0 (stem) to the number of stages. ``source`` of all says in which position each pixel or
+        voxel lies.
     """
 
     def __init__(self, config: AnatomyEncoderConfig, backbone: nn.Module) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.dim = int(cast(Backbone, backbone).dim)
+        self.dim = int(cast(Backbone, backbone).dim) * config.pool_grid**config.spatial_dims
         channels = input_channels(config)
         mean = config.mean or (0.0,) * channels
         deviation = config.deviation or (1.0,) * channels
@@ -81,6 +83,11 @@ class AnatomyEncoder(nn.Module):
             )
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation), persistent=False)
+
+    @property
+    def _width(self) -> int:
+        """Channels of the last map."""
+        return int(cast(Backbone, self.backbone).dim)
 
     @property
     def axes(self) -> int:
@@ -112,8 +119,16 @@ class AnatomyEncoder(nn.Module):
 
     def embed(self, views: Tensor) -> Tensor:
         """Vectors (N, D) of views (N, C, *S) in 0 to 1."""
-        backbone = cast(Backbone, self.backbone)
-        return backbone.pooled(backbone.stages_of(self.standardised(views))[-1])
+        return self._pooled(cast(Backbone, self.backbone).stages_of(self.standardised(views))[-1])
+
+    def _pooled(self, last: Tensor) -> Tensor:
+        """Vectors (N, D) of last maps; of a grid, means over its cells of positions as the backbone compares them."""
+        backbone, grid = cast(Backbone, self.backbone), self.config.pool_grid
+        if grid == 1:
+            return backbone.pooled(last)
+        maps = backbone.dense(last)
+        cells: Tensor = F.adaptive_avg_pool2d(maps, grid) if self.axes == 2 else F.adaptive_avg_pool3d(maps, grid)
+        return cells.flatten(1)
 
     def dense(self, views: Tensor) -> Tensor:
         """Last map (N, D, *S) of views in 0 to 1."""
@@ -132,7 +147,7 @@ class AnatomyEncoder(nn.Module):
 
     def token_width(self, level: str = "map") -> int:
         """Width of the ``map``, or of ``embedding``: what :meth:`embed_tokens` gives."""
-        return int(cast(Backbone, self.backbone).stem_width) if level == "embedding" else self.dim
+        return int(cast(Backbone, self.backbone).stem_width) if level == "embedding" else self._width
 
     def embed_tokens(self, batch: Batch) -> Tokens:
         """The map after the stem, (B, T, D0) in raster order."""
@@ -163,9 +178,9 @@ class AnatomyEncoder(nn.Module):
         backbone = cast(Backbone, self.backbone)
         if any(not 0 <= layer < len(maps) for layer in layers):
             raise ConfigError(f"layers={tuple(layers)}: the encoder has layers 0 to {len(maps) - 1}")
-        whole = maps[-1].shape[1] == self.dim  # a stage before the last has another width, and no final norm
+        whole = maps[-1].shape[1] == self._width  # a stage before the last has another width, and no final norm
         return Features(
-            pooled=backbone.pooled(maps[-1]) if whole else maps[-1].flatten(2).mean(-1),
+            pooled=self._pooled(maps[-1]) if whole else maps[-1].flatten(2).mean(-1),
             tokens={"map": as_tokens(backbone.dense(maps[-1]) if whole else maps[-1], edges)},
             layers={layer: as_tokens(maps[layer], edges) for layer in layers},
         )

@@ -12,6 +12,7 @@ from repcore_medical3d.configs.adam_v2 import (
     ResNetConfig,
     ViewsConfig,
 )
+from repcore_medical3d.configs.edges_and_places import EdgesAndPlacesConfig
 from repcore_medical3d.configs.images import RadiographsConfig
 from repcore_medical3d.encoders.convnext import ConvNextEncoder
 
@@ -40,6 +41,11 @@ def adam_v2() -> tuple[AdamV2Config, Batch]:
 def adam_v1() -> tuple[AdamV1Config, Batch]:
     """A short queue."""
     return AdamV1Config(size=16, width=8, queue=24, blur=(0.1, 0.5)), images()
+
+
+def edges_and_places() -> tuple[EdgesAndPlacesConfig, Batch]:
+    """Windows of two cells of two parts along an axis."""
+    return EdgesAndPlacesConfig(window_edge=16), images()
 
 
 def radiographs() -> RadiographsConfig:

@@ -27,6 +27,7 @@ from repcore.interfaces import Batch, DatasetReader, Item, Sample
 from repcore_medical3d.configs.adam_v2 import IMAGENET_DEVIATION, IMAGENET_MEAN
 from repcore_medical3d.configs.images import ImageConfig
 from repcore_medical3d.formats.images import Radiograph
+from repcore_medical3d.layers.gradients import gradients
 from repcore_medical3d.layers.intensity import GREY
 from repcore_medical3d.preprocessors.given import radiograph_from
 from repcore_medical3d.preprocessors.image_dense import labels_on_grid, restored
@@ -34,6 +35,7 @@ from repcore_medical3d.preprocessors.image_pixels import resized_pixels
 
 STATISTICS_FILE = "image_statistics.json"
 THUMBNAIL, LEVELS = 16, 32  # edge and grey levels of the raw-input baselines
+DIRECTIONS, GRADIENT_CELLS = 8, 7  # of gradients, and cells along each axis in which they are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,15 @@ def thumbnails(preprocessor: ImagePreprocessor, samples: Iterable[Sample]) -> np
 def grey_levels(preprocessor: ImagePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
     """Baseline: share of pixels in each of 32 grey levels, (N, 32); NaN for images that cannot be used."""
     return _summaries(preprocessor, samples, lambda values: torch.histc(values, LEVELS, 0.0, 1.0) / values.numel())
+
+
+def edges(preprocessor: ImagePreprocessor, samples: Iterable[Sample]) -> np.ndarray:
+    """Baseline: square roots of mean gradients by 8 directions in 7 x 7 cells, (N, 392); NaN as above."""
+
+    def summary(values: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(gradients(values[None], DIRECTIONS), GRADIENT_CELLS).sqrt().flatten()
+
+    return _summaries(preprocessor, samples, summary)
 
 
 def _summaries(

@@ -78,6 +78,7 @@ PREPROCESSORS = (
         baselines={
             "thumbnail": f"{PREPROCESSING}:thumbnails",
             "grey-levels": f"{PREPROCESSING}:grey_levels",
+            "edges": f"{PREPROCESSING}:edges",
         },
         dense_baselines={
             "intensities": f"{PIXELS_MODULE}:intensities",
