@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from repcore.nn import products
-from repcore.nn.products import ONEDNN_LINEAR, linear, onednn_operations
+from repcore.nn.products import ONEDNN_LINEAR, bare_product, linear, onednn_operations, product
 
 needs_onednn = pytest.mark.skipif(ONEDNN_LINEAR is None, reason="this build of torch has no oneDNN")
 
@@ -21,39 +21,55 @@ def test_products_equal_the_layer(shape: tuple[int, ...], bias: bool) -> None:
     layer, values = nn.Linear(6, 5, bias=bias), torch.randn(shape)
     with torch.inference_mode():
         torch.testing.assert_close(linear(values, layer), layer(values), rtol=0, atol=1e-6)
-        torch.testing.assert_close(linear(values, layer, after="gelu"), F.gelu(layer(values)), rtol=0, atol=1e-6)
         turned = torch.randn(6, 9).t()  # strides of any kind
         torch.testing.assert_close(linear(turned, layer), layer(turned), rtol=0, atol=1e-6)
+        if ONEDNN_LINEAR is not None:
+            found = bare_product(values, layer.weight, layer.bias, after="gelu")
+            torch.testing.assert_close(found, F.gelu(layer(values)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "learns", [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_gradients_of_any_order_equal_those_of_the_layer(
+    learns: tuple[bool, bool, bool], turned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "LEAST_WORK", 0)
+    torch.manual_seed(0)
+    weight = torch.randn(6, 5).t() if turned else torch.randn(5, 6)
+    given = [torch.randn(2, 3, 6), weight, torch.randn(5)]
+    for one, wants in zip(given, learns, strict=True):
+        one.requires_grad_(wants)
+    wanted, weights = [one for one in given if one.requires_grad], torch.randn(2, 3, 5)
+    results = []
+    for function in (product, F.linear):
+        found = function(*given)
+        first = torch.autograd.grad((found * weights).sin().sum(), wanted, create_graph=True)
+        second = torch.autograd.grad(sum((one**2).sum() for one in first), wanted)
+        results.append([found, *first, *second])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 @needs_onednn
-@pytest.mark.parametrize("learns", ["values", "weight", "bias", "nothing"])
-def test_what_learns_takes_the_ordinary_product(learns: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-
-    def counted(*given: object) -> torch.Tensor:
-        calls.append("oneDNN")
-        found: torch.Tensor = ONEDNN_LINEAR(*given)
-        return found
-
-    monkeypatch.setattr(products, "ONEDNN_LINEAR", counted)
-    layer = nn.Linear(6, 5).requires_grad_(False)
-    values = torch.randn(3, 6, requires_grad=learns == "values")
-    if learns in ("weight", "bias"):
-        getattr(layer, learns).requires_grad_(True)
-    found = linear(values, layer)
-    assert found.requires_grad == (learns != "nothing")
-    assert calls == ([] if found.requires_grad else ["oneDNN"])
-
-
-@needs_onednn
-def test_numbers_of_another_kind_take_the_ordinary_product(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_products_that_learn_and_other_numbers_are_ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "ONEDNN_LINEAR", pytest.fail)
-    layer, values = nn.Linear(6, 5).double(), torch.randn(3, 6, dtype=torch.float64)
+    layer, values = nn.Linear(6, 5), torch.randn(3, 6)
+    assert torch.equal(linear(values, layer), layer(values))
     with torch.no_grad():
-        assert torch.equal(linear(values, layer, after="gelu"), F.gelu(layer(values)))
         with torch.autocast("cpu", torch.bfloat16):
-            assert linear(values.float(), layer.float()).dtype == torch.bfloat16
+            assert linear(values, layer).dtype == torch.bfloat16
+        assert torch.equal(linear(values.double(), layer.double()), layer(values.double()))
+
+
+def test_a_layer_of_another_class_is_called_as_it_is() -> None:
+    class Doubled(nn.Linear):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(values)
+
+    layer, values = Doubled(6, 5), torch.randn(3, 6)
+    assert torch.equal(linear(values, layer), layer(values))
 
 
 @needs_onednn

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Batch as GraphBatch
 from torch_geometric.data import Data, InMemoryDataset
 
 from repcore.errors import DataError, ItemError
-from repcore.interfaces import Sample
+from repcore.interfaces import Item, Sample
 from repcore_graphs.configs.data import (
     EdgeListConfig,
     GraphPreprocessorConfig,
@@ -39,6 +40,20 @@ def fitted(reader: object, **options: object) -> GraphPreprocessor:
     preprocessor = GraphPreprocessor(GraphPreprocessorConfig(**options))  # type: ignore[arg-type]
     preprocessor.fit(reader, range(len(reader)))  # type: ignore[arg-type]
     return preprocessor
+
+
+def test_a_batch_is_torch_geometrics_own_but_for_names_that_it_shifts() -> None:
+    graphs = [random_graph(seed) for seed in range(4)]
+    for number, graph in enumerate(graphs):
+        graph.target_index = torch.full((graph.num_nodes,), float(number))  # a label of nodes that is named "index"
+    preprocessor = GraphPreprocessor(GraphPreprocessorConfig())
+    batch = preprocessor.collate([Item(one, meta={}) for one in graphs])
+    assert batch.targets["index"].tolist() == [float(n) for n, one in enumerate(graphs) for _ in range(one.num_nodes)]
+    expected = GraphBatch.from_data_list(graphs)
+    assert batch.inputs.num_graphs == expected.num_graphs == 4
+    assert {*expected.keys()} == {*batch.inputs.keys()} - {"pair_first", "arc_edge"}
+    for name in {*expected.keys()} - {"target_index"}:
+        assert torch.equal(batch.inputs[name], expected[name]), name
 
 
 # ------------------------------------------------------------------------------------------------- TUDataset

@@ -117,4 +117,4 @@ def test_no_row_for_every_arc_is_kept_for_the_way_back() -> None:
 def test_edges_by_node_are_made_where_sums_are_taken() -> None:
     scales = endpoints.edge_scales(random_arcs(5, 9), 5, None, torch.float32)
     assert scales.ends_at is not None
-    assert scales.ends_at.order.shape == (18,)
+    assert scales.ends_at.at_nodes.order.shape == (18,)

@@ -1,7 +1,10 @@
-"""Products of linear layers where no gradient is wanted: on a CPU by oneDNN, with the bias and a GELU within.
+"""Products with weights on a CPU by oneDNN, which is faster there than torch's own: with bias and GELU within where no
+gradient is wanted, and for the gradient of the values.
 
 torch reaches oneDNN for float32 by an operation of its own that compiled code uses; where a build of torch lacks it,
-the ordinary product is used. Results are the same up to rounding.
+and for all else than float32 on a CPU, the ordinary product is used. Results are the same up to rounding.
+
+Symbols: K inputs, N outputs.
 """
 
 from __future__ import annotations
@@ -14,29 +17,67 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+LEAST_WORK = 2**22  # multiplications from which a product gains more than a function of autograd costs
 
 
-def linear(values: Tensor, layer: nn.Linear, *, after: Literal["none", "gelu"] = "none") -> Tensor:
-    """``layer(values)``, with a GELU (of the error function) after it if told.
+def product(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``values @ weight.t() + bias``, with gradients of any order.
 
     Args:
-        values: (..., inputs of the layer).
+        values: (..., K).
+        weight: (N, K), of any strides.
+        bias: (N,) or None.
     """
-    if ONEDNN_LINEAR is None or not _is_plain(values, layer):
-        found: Tensor = layer(values)
-        return found if after == "none" else F.gelu(found)
-    given: Tensor = ONEDNN_LINEAR(values, layer.weight, layer.bias, after, [], "none")
-    return given
-
-
-def _is_plain(values: Tensor, layer: nn.Linear) -> bool:
-    """Whether nothing but the product of float32 on a CPU is asked for."""
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or type(layer) is not nn.Linear:
-        return False
-    given = (values, layer.weight, *([] if layer.bias is None else [layer.bias]))
+    given = (values, weight) if bias is None else (values, weight, bias)
+    if not is_plain(*given):
+        return F.linear(values, weight, bias)
     if torch.is_grad_enabled() and any(one.requires_grad for one in given):
+        if values.numel() * len(weight) < LEAST_WORK:
+            return F.linear(values, weight, bias)
+        learned: Tensor = _Product.apply(values, weight, bias)
+        return learned
+    return bare_product(values, weight, bias)
+
+
+def linear(values: Tensor, layer: nn.Linear) -> Tensor:
+    """``layer(values)`` by :func:`product`; a layer of another class is called as it is."""
+    if type(layer) is not nn.Linear:
+        found: Tensor = layer(values)
+        return found
+    return product(values, layer.weight, layer.bias)
+
+
+def bare_product(
+    values: Tensor, weight: Tensor, bias: Tensor | None = None, *, after: Literal["none", "gelu"] = "none"
+) -> Tensor:
+    """:func:`product` of what :func:`is_plain`, without a gradient; a GELU (of the error function) after it if told."""
+    found: Tensor = ONEDNN_LINEAR(values, weight, bias, after, [], "none")  # type: ignore[misc]
+    return found
+
+
+def is_plain(*given: Tensor) -> bool:
+    """Whether oneDNN may multiply these: float32 on a CPU, outside of compiled graphs and mixed precision."""
+    if ONEDNN_LINEAR is None or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
-    return values.device.type == "cpu" and values.dtype == layer.weight.dtype == torch.float32
+    return all(one.device.type == "cpu" and one.dtype == torch.float32 for one in given)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(values, weight)
+        return bare_product(values, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        values, weight = ctx.saved_tensors
+        needs_values, needs_weight, needs_bias = ctx.needs_input_grad
+        flat = grad.reshape(-1, grad.shape[-1])
+        return (
+            product(grad, weight.t()) if needs_values else None,
+            flat.t() @ values.reshape(-1, values.shape[-1]) if needs_weight else None,
+            flat.sum(0) if needs_bias else None,
+        )
 
 
 def onednn_operations(values: Any, weight: Any, *_: Any, **__: Any) -> int:

@@ -15,6 +15,7 @@ from torch_geometric.nn import GCNConv, GINEConv
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from repcore.errors import ConfigError
+from repcore.nn.products import product
 from repcore_graphs.ops.sums import are_bags_usable, weighted_sums
 from repcore_graphs.tensors import GraphTensors
 
@@ -74,9 +75,11 @@ class GraphConvolution(nn.Module):
             root = torch.where(degree > 0, degree, 1.0).rsqrt().masked_fill(degree <= 0, 0.0)
             weight = weight * root.index_select(0, arcs[0]) * root.index_select(0, arcs[1])
         is_narrow = nodes.shape[1] < self.conv.out_channels
-        values = weighted_sums(nodes if is_narrow else self.conv.lin(nodes), weight, arcs, into, out_of)
-        out = self.conv.lin(values) if is_narrow else values
-        return out if self.conv.bias is None else out + self.conv.bias
+        matrix = self.conv.lin.weight
+        values = weighted_sums(nodes if is_narrow else product(nodes, matrix), weight, arcs, into, out_of)
+        if is_narrow:
+            return product(values, matrix, self.conv.bias)
+        return values if self.conv.bias is None else values.add_(self.conv.bias)  # nobody else has seen them yet
 
 
 class EdgeAwareGraphConvolution(nn.Module):

@@ -83,7 +83,7 @@ class _Largest(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, owner, largest = ctx.saved_tensors
-        is_largest = (values == largest.index_select(0, owner)).to(values.dtype)
+        is_largest = largest.index_select(0, owner).eq_(values)  # in place: numbers at once, no truth values between
         tied = torch.zeros_like(largest).index_add_(0, owner, is_largest)
         return is_largest.mul_((grad / tied.clamp_(min=1)).index_select(0, owner)), None, None
 

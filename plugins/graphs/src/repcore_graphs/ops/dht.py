@@ -10,6 +10,7 @@ Symbols: N nodes, A stored columns of ``edge_index`` ("arcs"), E dual nodes ("ed
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -119,28 +120,30 @@ def pair_arcs(edge_index: Tensor, num_nodes: int, edge_attr: Tensor | None = Non
     source, target = edge_index[0], edge_index[1]
     low, high = torch.minimum(source, target), torch.maximum(source, target)
     backward = (source > target).long()
-    # a run holds all arcs of one node pair and one direction, in stored order; rank = place within the run
+    # sorted, arcs of one node pair lie together: a run of one direction, then one of the other, each in stored order
     run = ((low * num_nodes + high) * 2) + backward
     order = stable_order(run, 2 * num_nodes * num_nodes)
     sorted_run = run[order]
-    starts = torch.ones_like(sorted_run, dtype=torch.bool)
-    starts[1:] = sorted_run[1:] != sorted_run[:-1]
-    run_start = torch.cummax(torch.where(starts, positions, torch.zeros_like(positions)), dim=0).values
+    run_start, pair_start = _run_starts(sorted_run), _run_starts(sorted_run // 2)
     rank = positions - run_start
-    # forward and backward arcs of equal rank become neighbours under this second key
-    pair = (sorted_run // 2) * num_arcs + rank
-    second = stable_order(pair, num_nodes * num_nodes * num_arcs)
-    arcs, pair = order[second], pair[second]
-    is_pair = (pair[1:] == pair[:-1]) & (low != high)[arcs[1:]]
-    if edge_attr is not None and num_arcs > 1:
-        same = (edge_attr[arcs[1:]] == edge_attr[arcs[:-1]]).reshape(num_arcs - 1, -1).all(dim=1)
-        is_pair = is_pair & same
+    is_second = rank < run_start - pair_start  # as many arcs, at least, go the other way
+    right, left = order[is_second], order[(pair_start + rank)[is_second]]
+    if edge_attr is not None:
+        same = (edge_attr[left] == edge_attr[right]).reshape(len(left), math.prod(edge_attr.shape[1:])).all(dim=1)
+        left, right = left[same], right[same]
     representative = positions.clone()
-    left, right = arcs[:-1][is_pair], arcs[1:][is_pair]
     representative[torch.maximum(left, right)] = torch.minimum(left, right)
     is_first = representative == positions
     number = torch.cumsum(is_first.long(), dim=0) - 1
     return positions[is_first], number[representative]
+
+
+def _run_starts(values: Tensor) -> Tensor:
+    """Where the run of equal values that holds each position starts: int64 (A,)."""
+    is_start = torch.ones_like(values, dtype=torch.bool)
+    is_start[1:] = values[1:] != values[:-1]
+    positions = torch.arange(len(values), device=values.device)
+    return torch.cummax(positions * is_start, dim=0).values
 
 
 def inverse_dht(incidence: Tensor, num_edges: int) -> Tensor:

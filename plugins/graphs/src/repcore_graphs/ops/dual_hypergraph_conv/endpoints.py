@@ -19,7 +19,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from repcore.nn.products import product
 from repcore_graphs.ops.sums import Runs, are_bags_usable, runs_of, sums
+
+
+class EndRuns(NamedTuple):
+    """The two ends of every edge, for sums over runs.
+
+    Args:
+        at_nodes: the 2 E edge ends by node as the edges that they belong to, all first ends before all second ones.
+        listed: int64 (2 E,), both ends of edge 0, of edge 1, ...
+        starts: int64 (E,), where each edge starts in ``listed``.
+    """
+
+    at_nodes: Runs
+    listed: Tensor
+    starts: Tensor
 
 
 class EdgeScales(NamedTuple):
@@ -28,12 +43,12 @@ class EdgeScales(NamedTuple):
     Args:
         node_scale: (N, 1), live_a / c_a.
         edge_scale: (E, 1), 1 / (1 + live_u + live_v).
-        ends_at: the 2 E edge ends by node, all first ends before all second ones; None where no sums are taken by it.
+        ends_at: the ends by node and by edge; None where no sums are taken by runs.
     """
 
     node_scale: Tensor
     edge_scale: Tensor
-    ends_at: Runs | None
+    ends_at: EndRuns | None
 
 
 def edge_scales(ends: Tensor, num_nodes: int, multiplicity: Tensor | None, dtype: torch.dtype) -> EdgeScales:
@@ -46,8 +61,14 @@ def edge_scales(ends: Tensor, num_nodes: int, multiplicity: Tensor | None, dtype
     live = (count > 1).to(dtype)
     node_scale = live / count.clamp(min=1)
     edge_scale = 1 / (1 + live.index_select(0, ends[0]) + live.index_select(0, ends[1]))
-    ends_at = runs_of(ends.reshape(-1), num_nodes) if are_bags_usable(node_scale) else None
+    ends_at = _end_runs(ends, num_nodes) if are_bags_usable(node_scale) else None
     return EdgeScales(node_scale[:, None], edge_scale[:, None], ends_at)
+
+
+def _end_runs(ends: Tensor, num_nodes: int) -> EndRuns:
+    by_node, edges = runs_of(ends.reshape(-1), num_nodes), ends.shape[1]
+    starts = torch.arange(0, 2 * edges, 2, device=ends.device)
+    return EndRuns(Runs(by_node.order % max(edges, 1), by_node.starts), ends.t().reshape(-1), starts)
 
 
 def dual_hypergraph_conv(
@@ -70,13 +91,15 @@ def dual_hypergraph_conv(
     count = None if multiplicity is None else multiplicity.to(edge_features.dtype)[:, None]
     if weight.shape[0] < weight.shape[1]:
         averaged = _average(edge_features, ends, scales, count)
-        out = (averaged + edge_features if self_term else averaged) @ weight
+        out = product(averaged + edge_features if self_term else averaged, weight.t())
     else:
-        transformed = edge_features @ weight
+        transformed = product(edge_features, weight.t())
         out = _average(transformed, ends, scales, count)
         if self_term:
             out = out + transformed
-    return out if bias is None else out + bias
+    if bias is None:
+        return out
+    return out.add_(bias) if out.dtype == bias.dtype else out + bias  # in place: nobody else has seen it yet
 
 
 def _average(values: Tensor, ends: Tensor, scales: EdgeScales, count: Tensor | None) -> Tensor:
@@ -84,7 +107,7 @@ def _average(values: Tensor, ends: Tensor, scales: EdgeScales, count: Tensor | N
     out: Tensor
     if ends_at is not None and are_bags_usable(values):
         node_scale, edge_scale = node_scale.to(values.dtype), edge_scale.to(values.dtype)
-        out = _AverageByRuns.apply(values, ends, count, node_scale, edge_scale, edge_scale, ends_at)
+        out = _AverageByRuns.apply(values, count, node_scale, edge_scale, edge_scale, ends_at)
     else:
         out = _Average.apply(values, ends[0], ends[1], node_scale, edge_scale, count)
     return out
@@ -138,25 +161,22 @@ class _AverageByRuns(torch.autograd.Function):
     def forward(
         ctx: Any,
         values: Tensor,
-        ends: Tensor,
         before: Tensor | None,
         node_scale: Tensor,
         after: Tensor | None,
         edge_scale: Tensor,
-        ends_at: Runs,
+        ends_at: EndRuns,
     ) -> Tensor:
-        ctx.save_for_backward(ends, before, node_scale, after, edge_scale)
+        ctx.save_for_backward(before, node_scale, after, edge_scale)
         ctx.ends_at = ends_at
-        edges = ends.shape[1]
-        entries = ends_at.order % max(edges, 1)  # the edge of each end
+        entries, starts = ends_at.at_nodes.order, ends_at.at_nodes.starts
         weights = None if before is None else before.squeeze(1)[entries]
-        means = sums(values.contiguous(), entries, ends_at.starts, weights).mul_(node_scale)
-        starts = torch.arange(0, 2 * edges, 2, device=ends.device)
-        weights = None if after is None else after.squeeze(1).repeat_interleave(2)
-        return sums(means, ends.t().reshape(-1), starts, weights).addcmul_(values, edge_scale)
+        means = sums(values.contiguous(), entries, starts, weights).mul_(node_scale)
+        weights = None if after is None else after.expand(-1, 2).reshape(-1)
+        return sums(means, ends_at.listed, ends_at.starts, weights).addcmul_(values, edge_scale)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        ends, before, node_scale, after, edge_scale = ctx.saved_tensors
-        back = _AverageByRuns.apply(grad, ends, after, node_scale, before, edge_scale, ctx.ends_at)
-        return back, None, None, None, None, None, None
+        before, node_scale, after, edge_scale = ctx.saved_tensors
+        back = _AverageByRuns.apply(grad, after, node_scale, before, edge_scale, ctx.ends_at)
+        return back, None, None, None, None, None
