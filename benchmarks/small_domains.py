@@ -128,6 +128,15 @@ MOLECULE_SETS = (
     Set("BBBP", "molecules/bbbp/bbbp.csv", "p_np", "scaffold"),
 )
 
+SERIES = "timeseries/classification"
+SERIES_SETS = tuple(
+    Set(name, f"{SERIES}/{name}", "class", "declared")
+    for name in (
+        "JapaneseVowels", "BasicMotions", "ItalyPowerDemand", "GunPoint", "OSULeaf", "ArrowHead", "ACSF1",
+    )
+)  # fmt: skip
+"""Of the UEA and UCR archives, as the sources of aeon 1.6 hold them; the declared test parts."""
+
 HIPPOCAMPUS_SETS = (
     Set("hippocampus, 10 labelled scans", HIPPOCAMPUS, "segmentation", "declared", 10),
     Set("hippocampus, 90 labelled scans", HIPPOCAMPUS, "segmentation", "declared"),
@@ -226,6 +235,7 @@ DOMAINS = {
         (Set("JapaneseVowels", VOWELS, "class", "declared"),),
         forest=True,
     ),
+    "anyseries": Domain("timeseries/any-series", "timeseries/kinds", None, SERIES_SETS, forest=True),
     "univariate": Domain(
         "timeseries/ts2vec",
         "timeseries/cases",

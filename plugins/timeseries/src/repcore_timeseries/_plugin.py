@@ -5,7 +5,7 @@ from __future__ import annotations
 from repcore.hooks import API_VERSION
 from repcore.registration import Registration
 from repcore.specs import PluginInfo
-from repcore_timeseries.registration import autotcl, series, ts2vec
+from repcore_timeseries.registration import any_series, autotcl, series, ts2vec
 
 plugin = Registration(
     PluginInfo(
@@ -15,5 +15,5 @@ plugin = Registration(
         summary="Sensor data: TS2Vec and AutoTCL, readers of archives and tables with time stamps, a forecast probe",
         licence="Apache-2.0",
     ),
-    parts=(series, ts2vec, autotcl),
+    parts=(series, any_series, ts2vec, autotcl),
 )

@@ -40,3 +40,20 @@ class DilatedConfig:
     def receptive_field(self) -> int:
         """Steps that one step of the blocks depends on."""
         return 1 + 2 * (self.kernel - 1) * (2 ** (self.depth + 1) - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelwiseConfig:
+    """Dilated convolutions whose weights all channels share."""
+
+    hidden: int = setting(32, "features of the inner blocks", min=1)
+    depth: int = setting(6, "blocks before the last one; block i has dilation 2^i", min=0, max=20)
+    width: int = setting(64, "features of a step of a channel; of a channel there are mean, maximum and share", min=1)
+    kernel: int = setting(3, "steps that a convolution sees, odd", "steps", min=1, max=1001)
+    slots: int = setting(256, "numbers of a vector that hold the shapes of all channels", min=1, max=2**16)
+    level_slots: int = setting(128, "numbers that hold their levels and scales, 8 a channel", min=1, max=2**16)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel={self.kernel} is not odd")

@@ -27,6 +27,23 @@ class SensorsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KindsConfig:
+    """Generated series of many kinds."""
+
+    items: int = setting(6000, "number of series", "series", min=1, max=2**31)
+    shortest: int = setting(16, "steps of the shortest series", "steps", min=8, max=100_000)
+    longest: int = setting(512, "steps of the longest series", "steps", min=8, max=100_000)
+    warp: float = setting(0.01, "deviation of how far time runs ahead or behind, a share of the series", min=0, max=0.2)
+    missing_share: float = setting(0.1, "share of the series that have a gap", min=0, max=1)
+    seed: int = setting(0, "seed of the series", min=0)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if self.shortest > self.longest:
+            raise ValueError(f"shortest={self.shortest} is above longest={self.longest}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CasesConfig:
     """Archives of labelled series: a file, or a folder with a file for each part."""
 
@@ -98,6 +115,10 @@ class SeriesTableConfig:
 class SeriesPreprocessorConfig:
     """The way from a series to a batch."""
 
+    channels: Literal["trained", "any"] = setting(
+        "trained",
+        "those of the training rows, or any: each channel of each series then has a mean and deviation of its own",
+    )
     standardise: bool = setting(True, "channels to mean 0 and standard deviation 1 of the training rows")
     calendar: bool = setting(
         False, "six channels more, sine and cosine of the hour, the weekday and the day of the year"
@@ -107,3 +128,5 @@ class SeriesPreprocessorConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.channels == "any" and (self.calendar or not self.standardise):
+            raise ValueError("channels=any standardises every series and has no calendar")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from repcore.interfaces import Batch, Item
 from repcore_timeseries.configs.autotcl import AugmenterConfig, AutoTCLConfig
-from repcore_timeseries.configs.encoders import DilatedConfig
+from repcore_timeseries.configs.encoders import ChannelwiseConfig, DilatedConfig
 from repcore_timeseries.configs.series import SensorsConfig, SeriesPreprocessorConfig
 from repcore_timeseries.configs.ts2vec import TS2VecConfig
 from repcore_timeseries.datasets.sensors import Sensors
@@ -22,6 +22,14 @@ def _batch() -> Batch:
 def dilated() -> tuple[DilatedConfig, Batch]:
     """Three blocks of width 8."""
     return DilatedConfig(channels=2, hidden=8, depth=2, width=12, kernels=(1, 2)), _batch()
+
+
+def channelwise() -> tuple[ChannelwiseConfig, Batch]:
+    """Three blocks, one slot less than two channels need."""
+    reader = Sensors(SensorsConfig(items=4, shortest=24, longest=32))
+    preprocessor = SeriesPreprocessor(SeriesPreprocessorConfig(channels="any"))
+    batch = preprocessor.collate([preprocessor.prepare(reader[row])[0] for row in range(4)])
+    return ChannelwiseConfig(hidden=8, depth=2, width=6, slots=35, level_slots=16), batch
 
 
 def ts2vec() -> tuple[TS2VecConfig, Batch]:

@@ -9,7 +9,7 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from repcore_timeseries.configs.series import SeriesPreprocessorConfig
 from repcore_timeseries.formats.series import Series, numbered
 from repcore_timeseries.preprocessors.calendar import CALENDAR, calendar_of
 from repcore_timeseries.preprocessors.given import holds_several, series_from
+from repcore_timeseries.preprocessors.own_scale import by_itself, units_of
 
 FITTED_FILE = "channels.json"
 
@@ -45,7 +46,7 @@ class SeriesPreprocessor:
         self.covers = False
 
     @classmethod
-    def load(cls, config: SeriesPreprocessorConfig, folder: Path) -> SeriesPreprocessor:
+    def load(cls, config: SeriesPreprocessorConfig, folder: Path) -> Self:
         """The fitted preprocessor of a saved model.
 
         Raises:
@@ -70,6 +71,9 @@ class SeriesPreprocessor:
                 series: Series = reader[int(index)].inputs
             except ItemError:
                 continue
+            if self.config.channels == "any":
+                self.longest = max(self.longest, min(len(series), self.config.longest))
+                continue
             if not self.names:
                 self.names = series.names
                 counts, sums, squares = (np.zeros(len(self.names)) for _ in range(3))
@@ -81,15 +85,19 @@ class SeriesPreprocessor:
             moved = np.where(known, series.values.astype(np.float64) - origin, 0.0)  # or squares cancel
             counts, sums, squares = counts + known.sum(0), sums + moved.sum(0), squares + np.square(moved).sum(0)
             self.longest = max(self.longest, min(len(series), self.config.longest))
-        if not self.names:
+        if not self.longest:
             raise DataError("no training row is a series that can be read")
+        if self.config.channels == "any":
+            return
         mean = sums / np.maximum(counts, 1)
         spread = np.sqrt(np.maximum(squares / np.maximum(counts, 1) - mean**2, 0.0))
         self.mean = mean + origin
         self.deviation = np.where(spread > 1e-8 * np.maximum(1.0, np.abs(self.mean)), spread, 1.0)
 
     def facts(self) -> Mapping[str, Any]:
-        """``channels``, those of the calendar included."""
+        """``channels``, those of the calendar included; nothing where they may be any."""
+        if self.config.channels == "any":
+            return {}
         return {"channels": len(self.names) + (len(CALENDAR) if self.config.calendar else 0)}
 
     def inputs_from(self, value: Any) -> Any:
@@ -108,13 +116,7 @@ class SeriesPreprocessor:
         """
         series: Series = sample.inputs
         self._check(series)
-        values = series.values
-        if self.config.standardise:
-            values = (values - self.mean) / self.deviation
-        values = values.astype(np.float32, copy=False)
-        if self.config.calendar:
-            values = np.concatenate([values, calendar_of(series, sample.id)], axis=1)
-        scale = self.deviation if self.config.standardise else np.ones(len(series.names))
+        values, about = self.scaled(series, sample.id)
         apart = 0.0 if series.times is None or len(series) < 2 else float(np.median(np.diff(series.times))) / 1e9
         starts = list(range(0, len(values), self.config.longest))
         if len(starts) > 1 and len(values) - starts[-1] < self.config.shortest:
@@ -128,13 +130,34 @@ class SeriesPreprocessor:
                     "steps": len(part),
                     "first": start,
                     "channels": len(series.names),
-                    "scale": scale,
                     "step_s": apart,
+                    **about,
                 }
                 items.append(Item(part, meta, weight=len(part) / len(values), window=_window(series, start, len(part))))
         return items
 
-    def covering(self) -> SeriesPreprocessor:
+    def scaled(self, series: Series, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """What an encoder sees of a series, float32 (T, C'), and what items say about it: ``scale`` (C,), the size of 1
+        in the units of the data; with any channels ``unit``, too, as :func:`by_itself`."""
+        if self.config.channels == "any":
+            return by_itself(series)
+        values = series.values
+        if self.config.standardise:
+            values = (values - self.mean) / self.deviation
+        values = values.astype(np.float32, copy=False)
+        if self.config.calendar:
+            values = np.concatenate([values, calendar_of(series, name)], axis=1)
+        return values, {"scale": self.deviation if self.config.standardise else np.ones(len(series.names))}
+
+    def plain(self, sample: Sample) -> np.ndarray:
+        """Values (T, C) that baselines read: the standardised ones, without the calendar; with any channels, whose
+        standardised ones know no level, those of the data."""
+        if self.config.channels == "any":
+            self._check(sample.inputs)
+            return np.asarray(sample.inputs.values)
+        return np.concatenate([item.values for item in self.prepare(sample)])[:, : max(1, len(self.names))]
+
+    def covering(self) -> Self:
         """The same with a window that ends with the series where the rest behind the last one is too short for one."""
         found = copy.copy(self)
         found.covers = True
@@ -168,15 +191,18 @@ class SeriesPreprocessor:
         return f"the series has its channels in another order ({', '.join(names[:8])}); {known}"
 
     def collate(self, items: Sequence[Item]) -> Batch:
-        """Inputs ``values`` float32 (B, T, C), 0 where missing, ``observed`` bool (B, T, C), and ``length`` int64 (B,)
-        where lengths differ."""
+        """Inputs ``values`` float32 (B, T, C), 0 where missing, ``observed`` bool (B, T, C), ``length`` int64 (B,)
+        where lengths differ, and with any channels ``unit`` float32 (B, C, 2), their means and deviations."""
         lengths = [len(item.values) for item in items]
-        longest = max(lengths, default=0)
-        values = torch.full((len(items), longest, items[0].values.shape[1] if items else 0), torch.nan)
+        longest, channels = max(lengths, default=0), max((item.values.shape[1] for item in items), default=0)
+        values = torch.full((len(items), longest, channels), torch.nan)
         for row, item in enumerate(items):
-            values[row, : len(item.values)] = torch.from_numpy(np.ascontiguousarray(item.values))
+            own = torch.from_numpy(np.ascontiguousarray(item.values))
+            values[row, : len(own), : own.shape[1]] = own
         observed = values.isfinite()
         inputs = {"values": values.masked_fill(~observed, 0.0), "observed": observed}
+        if self.config.channels == "any":
+            inputs["unit"] = units_of(items, channels)
         if len(set(lengths)) > 1:
             inputs["length"] = torch.tensor(lengths)
         return Batch(inputs=inputs, size=len(items))
@@ -224,13 +250,13 @@ class SeriesPreprocessor:
         (folder / FITTED_FILE).write_text(json.dumps(state), encoding="utf-8")
         return {"channels": list(self.names), "longest": self.longest}
 
-    def fitted(self) -> SeriesPreprocessor:
+    def fitted(self) -> Self:
         """Itself, if it knows its channels.
 
         Raises:
             ConfigError: it was never fitted.
         """
-        if not self.names:
+        if not self.names and self.config.channels != "any":
             raise ConfigError("the channels are not known: the preprocessor was never fitted")
         return self
 

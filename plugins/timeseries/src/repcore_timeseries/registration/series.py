@@ -19,6 +19,7 @@ SERIES = (
     TensorSpec("values", "B T C"),
     TensorSpec("observed", "B T C", "bool", optional=True),
     TensorSpec("length", "B", "int64", unit="steps", optional=True),
+    TensorSpec("unit", "B C 2", optional=True),
 )
 CONFIGS = f"{PACKAGE}.configs.series"
 RENDERING = f"{PACKAGE}.rendering.series"
@@ -118,6 +119,7 @@ PREPROCESSORS = (
         baselines={
             "statistics": f"{PACKAGE}.preprocessors.baselines:series_statistics",
             "raw-values": f"{PACKAGE}.preprocessors.baselines:raw_values",
+            "shapes": f"{PACKAGE}.preprocessors.shapes:series_shapes",
         },
     ),
 )

@@ -1,0 +1,1 @@
+"""Trained models of time series, as files."""
