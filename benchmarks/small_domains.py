@@ -189,6 +189,16 @@ DOMAINS = {
         (Set("MUTAG", "graphs/MUTAG", "label", "stratified-folds:10"),),
         forest=True,
     ),
+    "any-graph": Domain(
+        "graphs/gin",
+        "graphs/families",
+        None,
+        (
+            Set("PROTEINS", "graphs/PROTEINS", "label", "stratified-folds:10"),
+            Set("MUTAG", "graphs/MUTAG", "label", "stratified-folds:10"),
+        ),
+        forest=True,
+    ),
     "pointcloud": Domain(
         "pointcloud/i2p-mae",
         "pointcloud/shape-arrays",

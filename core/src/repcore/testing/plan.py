@@ -9,7 +9,7 @@ from typing import Any
 
 from repcore.config.matching import missing_needs, views_fit
 from repcore.config.plain import field_types
-from repcore.errors import RepcoreError
+from repcore.errors import NotInstalledError, RepcoreError
 from repcore.plugins import PluginRecord, missing_modules
 from repcore.registry import Entry, Registry
 from repcore.specs import GENERIC, RecipeSpec
@@ -38,7 +38,7 @@ from repcore.testing import (
     writer_checks,
 )
 from repcore.testing.boxed_checks import BoxedSubject
-from repcore.testing.check import Check, Level, SubjectError, fail
+from repcore.testing.check import Check, Level, NotJudgedError, SubjectError, fail
 from repcore.testing.checkpoint_checks import CheckpointSample, CheckpointSubject
 from repcore.testing.command_checks import CommandSubject
 from repcore.testing.deep import PluginSubject
@@ -91,8 +91,18 @@ def due_checks(
     return [one for one in plan.all() if level == "full" or one.check.level == "fast"]
 
 
-def _no_way_to_build(entry: Entry[Any]) -> None:
-    fail(f"no recipe of the plugin uses {entry.full_name} and its spec has no example, so nothing can be checked")
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """What no recipe builds, and why some recipes cannot be looked at: they name parts that are not installed."""
+
+    name: str
+    absent: tuple[str, ...]
+
+
+def _no_way_to_build(subject: Unreached) -> None:
+    if subject.absent:
+        raise NotJudgedError("; ".join(subject.absent))
+    fail(f"no recipe of the plugin uses {subject.name} and its spec has no example, so nothing can be checked")
 
 
 UNREACHABLE = Check("has-recipe-or-example", _no_way_to_build)
@@ -140,7 +150,7 @@ class _Plan:
     def preprocessor(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         recipe = self._recipe_with("preprocessor", entry)
         if recipe is None:
-            yield from self._on(entry, (UNREACHABLE,), entry)
+            yield from self._unreached(entry)
             return
         yield from self._on(entry, preprocessor_checks.CHECKS, recipe)
         if entry.spec.baselines:
@@ -164,7 +174,7 @@ class _Plan:
     def views(self, entry: Entry[Any]) -> Iterator[DueCheck]:
         recipe = self._recipe_with("views", entry) or self._recipe_taking(entry)
         if recipe is None:
-            yield from self._on(entry, (UNREACHABLE,), entry)
+            yield from self._unreached(entry)
         else:
             yield from self._on(entry, view_checks.CHECKS, ViewsSubject(entry, recipe))
 
@@ -222,12 +232,23 @@ class _Plan:
         reason = f"needs {', '.join(missing)}: {' && '.join(missing.values())}" if missing else ""
         yield from _each(checks, f"{prefix}{entry.spec.kind} {entry.full_name}", subject, reason)
 
+    def _unreached(self, entry: Entry[Any]) -> Iterator[DueCheck]:
+        absent = []
+        for one in self.recipes:
+            try:
+                _ = one.resolved
+            except NotInstalledError as error:
+                absent.append(f"preset {one.preset} of {one.entry.full_name}: {error.summary}")
+            except RepcoreError:  # the recipe's own check reports it
+                continue
+        yield from self._on(entry, (UNREACHABLE,), Unreached(entry.full_name, tuple(absent)))
+
     def _network(
         self, entry: Entry[Any], checks: Sequence[Check], subject: EncoderSubject | ObjectiveSubject
     ) -> Iterator[DueCheck]:
         """All checks with a recipe; those on a fixed batch with an example only; otherwise one that says so."""
         if subject.recipe is None and not entry.spec.example:
-            yield from self._on(entry, (UNREACHABLE,), entry)
+            yield from self._unreached(entry)
             return
         chosen = [one for one in checks if subject.recipe is not None or not one.needs_rows]
         yield from self._on(entry, chosen, subject)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from repcore.hooks import API_VERSION
 from repcore.registration import Registration
 from repcore.specs import PluginInfo
-from repcore_graphs.registration import ehgnn, graphs
+from repcore_graphs.registration import ehgnn, gin, graphs
 
 plugin = Registration(
     PluginInfo(
@@ -16,5 +16,5 @@ plugin = Registration(
         docs="README.md",
         licence="Apache-2.0",
     ),
-    parts=(graphs, ehgnn),
+    parts=(graphs, ehgnn, gin),
 )

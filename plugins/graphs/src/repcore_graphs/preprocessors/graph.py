@@ -307,7 +307,7 @@ def _first_of_each(edge_index: np.ndarray) -> np.ndarray:
 def raw_features(preprocessor: GraphPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
     """Mean, sum and largest node features, mean edge features, counts and degrees: (G, D), NaN rows where unusable."""
     rows = [_or_none(preprocessor, sample, _raw_row) for sample in samples]
-    return _stack(rows)
+    return stacked(rows)
 
 
 def raw_elements(preprocessor: GraphPreprocessor, sample: Sample, items: Sequence[Item], level: str) -> np.ndarray:
@@ -326,7 +326,7 @@ def raw_elements(preprocessor: GraphPreprocessor, sample: Sample, items: Sequenc
 
 def sizes_only(preprocessor: GraphPreprocessor, samples: Iterable[Sample]) -> np.ndarray:
     """Number of nodes and arcs, mean and largest degree: (G, 4)."""
-    return _stack([_or_none(preprocessor, sample, _size_row) for sample in samples])
+    return stacked([_or_none(preprocessor, sample, _size_row) for sample in samples])
 
 
 def _or_none(preprocessor: GraphPreprocessor, sample: Sample, row: Any) -> np.ndarray | None:
@@ -350,6 +350,7 @@ def _raw_row(data: Data) -> list[float]:
     return values
 
 
-def _stack(rows: Sequence[np.ndarray | None]) -> np.ndarray:
+def stacked(rows: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Rows of a baseline (G, D), NaN where there is none."""
     width = max((len(row) for row in rows if row is not None), default=0)
     return np.array([np.full(width, np.nan) if row is None else row for row in rows]).reshape(len(rows), width)

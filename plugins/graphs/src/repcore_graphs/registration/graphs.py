@@ -138,7 +138,7 @@ VIEWS = (
         config=f"{ROOT}.configs.views:GraphPairConfig",
         names=("a", "b"),
         role="pair",
-        accepts=STORED,
+        accepts=GRAPH,
     ),
     ViewsSpec(
         name="graph-weak-strong",
@@ -147,6 +147,6 @@ VIEWS = (
         config=f"{ROOT}.configs.views:GraphWeakStrongConfig",
         names=("weak", "strong"),
         role="weak-strong",
-        accepts=STORED,
+        accepts=GRAPH,
     ),
 )
