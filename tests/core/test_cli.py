@@ -59,7 +59,8 @@ def test_messages_name_the_remedy(
         (tmp_path / "runs" / f"s{number:02}" / "config.json").write_text("{}")
     fails(["pairs", "train", "--resume", "x"], capsys, "no run 'x'", "runs: 5 others, s04, s05, s06", "s11")
     fails(["pairs", "train", "set-nett"], capsys, "no recipe 'pairs/set-nett'", "did you mean: pairs/set-net")
-    fails(["pairs", "train", "set-net", "--preset", "large"], capsys, "no preset 'large'", "presets: tiny")
+    said = ("no preset 'large'", "presets: tiny", "repcore show pairs/set-net")
+    fails(["pairs", "train", "set-net", "--preset", "large"], capsys, *said)
     fails(["pairs", "train", "set-net", "trainer.stepz=3"], capsys, "trainer.stepz is not a setting", "try: steps")
     fails(["pairs", "train", "set-net", "trainer.steps=many"], capsys, "trainer.steps", "'many'")
     fails(
@@ -130,6 +131,13 @@ def test_json_is_clean(toys: None, capsys: Captured) -> None:
     assert {("recipe", "edges/edge-net"), ("probe", "ridge@1"), ("writer", "parquet")} <= names
     assert run(["show", "pairs/set-net", "--json"]) == 0
     assert {one["kind"] for one in json.loads(capsys.readouterr().out)} >= {"encoder", "recipe", "system"}
+
+
+def test_show_says_what_each_preset_is(toys: None, capsys: Captured) -> None:
+    assert run(["show", "pairs/set-net"]) == 0
+    told = capsys.readouterr().out
+    assert "tiny\tRuns of seconds, see RunConfig.\n" in told
+    assert "More of it" not in told
 
 
 def test_origin_of_every_value(toys: None, tmp_path: Path, capsys: Captured) -> None:

@@ -44,6 +44,10 @@ class JitterConfig:
 
 
 def tiny() -> RunConfig:
+    """Runs of seconds, see :class:`RunConfig`.
+
+    More of it.
+    """
     return RunConfig(
         encoder=Part("pairs/set-net"),
         objective=Part("pairs/two-views"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,7 @@ def _show_entry(entry: Entry[Any], preset: str | None) -> None:
         say(f"  {entry.spec.summary}")
     for field in dataclasses.fields(entry.spec):
         value = getattr(entry.spec, field.name)
-        if field.name in ("name", "summary", "differences") or not value:
+        if field.name in ("name", "summary", "differences", "presets") or not value:
             continue
         say(f"  {field.name}: {_words(value)}")
     if getattr(entry.spec, "config", ""):
@@ -76,11 +78,18 @@ def _show_entry(entry: Entry[Any], preset: str | None) -> None:
     if entry.spec.kind == "system" and entry.spec.differences:
         table(("topic", "published", "here", "flag"), entry.spec.differences)
     if entry.spec.kind == "recipe":
+        table(("preset", "what it is"), [(one, _first_line(entry.load("presets", one))) for one in entry.spec.presets])
         chosen = preset or entry.spec.default
         say(f"  preset {chosen}:")
         for line in _flat(to_plain(entry.load("presets", chosen)())):
             say(f"    {line[0]}: {line[1]}")
     say()
+
+
+def _first_line(preset: Any) -> str:
+    """What a preset says of itself, without the marks of a reference."""
+    words = (inspect.getdoc(preset) or "").partition("\n")[0]
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", words)
 
 
 def _words(value: Any) -> str:

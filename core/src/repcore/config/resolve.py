@@ -173,7 +173,7 @@ def _preset(entry: Entry[Any], preset: str | None) -> str:
         raise RegistryError(
             f"recipe {entry.full_name} has no preset {chosen!r}",
             did_you_mean=closest(chosen, entry.spec.presets),
-            presets=", ".join(entry.spec.presets),
+            presets=f"{', '.join(entry.spec.presets)} (what each is for: repcore show {entry.full_name})",
         )
     return chosen
 
