@@ -199,13 +199,13 @@ def train(
     reader = model.reader(path)
     samples = [reader[row] for row in range(len(reader))]
     samples = [
-        dataclasses.replace(one, inputs=model.preprocessor.geometry(one), targets=judged(one, scenes))
+        dataclasses.replace(one, inputs=model.preprocessor.geometry(one), targets=judged_points(one, scenes))
         for one in samples
     ]
     return Trained(model, samples, {"steps": resolved.trainer.steps, "minutes": round(minutes, 2)})
 
 
-def judged(sample: Sample, scenes: Scenes) -> dict[str, Any]:
+def judged_points(sample: Sample, scenes: Scenes) -> dict[str, Any]:
     """Labels of a scene, of one point in ``scenes.judged``."""
     labels = np.asarray(sample.targets[scenes.label]).astype(np.int64)
     labels[np.arange(len(labels)) % scenes.judged != 0] = NOT_JUDGED

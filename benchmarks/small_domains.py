@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from molecule_pieces import with_pieces
 from molecule_variants import variants
 
@@ -19,6 +20,9 @@ QUATERNIUS, GUN_POINT, VOWELS = (
     "timeseries/classification/JapaneseVowels",
 )  # fmt: skip
 
+STREET, TEST_SECTORS = "pointcloud_scenes/lidar_wachtberg/scan004.npz", (3, 7, 9, 11)
+POINT_READINGS = ("points", "neighbours", "regions")
+TABLETOP, TEST_SCENES = "pointcloud_scenes/tabletop_mosd", ("learn01", "learn18", "learn26", "learn34")
 
 SOUND_VIEWS = (
     "data.split=random", "data.batch_size=64", "objective=generic/simclr", "views=audio/sound-pair",
@@ -31,7 +35,8 @@ SOUND_VIEWS = (
 @dataclass(frozen=True)
 class Set:
     """A labelled set and its outer split, as `repcore probe --split` names it; `groups:A,B` are tested. Of a set with
-    labels of voxels, `labelled` training scans have them, 0 = all."""
+    labels of voxels, `labelled` training scans have them, 0 = all. Of scenes, the reading in small_scenes.py stands in
+    the place of the split, which small_scenes.py fixes."""
 
     name: str
     path: str
@@ -56,6 +61,7 @@ class Domain:
         beside: raw features that vectors of encoder and twin are tried with, beside without, on inner folds.
         decoded: whether a fine-tuned decoder reads voxels off the frozen encoder, in place of probes.
         baselines_of: domain of the same sets whose baselines stand here, too.
+        scenes: name in small_scenes.py of the scenes whose points have labels.
     """
 
     recipe: str
@@ -72,6 +78,7 @@ class Domain:
     beside: tuple[str, ...] = ()
     decoded: bool = False
     baselines_of: str = ""
+    scenes: str = ""
 
 
 def chembl(data: Path, folder: Path) -> Path:
@@ -107,6 +114,28 @@ def write_smiles(path: Path, rows: Sequence[str]) -> None:
 def itself(path: str) -> Callable[[Path, Path], Path]:
     """Data as they lie there. Where they declare a test part, every run leaves it out."""
     return lambda data, folder: data / path
+
+
+def training_sectors(data: Path, folder: Path) -> Path:
+    """The street scan without the points of its test sectors."""
+    target = folder / "street" / "scan004.npz"
+    if not target.is_file():
+        target.parent.mkdir(parents=True)
+        with np.load(data / STREET) as scan:
+            kept = ~np.isin(scan["sector"], TEST_SECTORS)
+            np.savez_compressed(target, **{name: scan[name][kept] for name in scan.files})
+    return target.parent
+
+
+def training_scenes(data: Path, folder: Path) -> Path:
+    """Tabletop scenes without those of the test part."""
+    target = folder / "scenes"
+    if not target.is_dir():
+        target.mkdir(parents=True)
+        for one in sorted((data / TABLETOP).glob("*.npz")):
+            if one.stem not in TEST_SCENES:
+                (target / one.name).symlink_to(one)
+    return target
 
 
 def four_speakers(data: Path, folder: Path) -> Path:
@@ -204,6 +233,22 @@ DOMAINS = {
         "pointcloud/shape-arrays",
         itself(QUATERNIUS),
         (Set("quaternius", QUATERNIUS, "class", "declared"),),
+    ),
+    "street": Domain(
+        "pointcloud/fac",
+        "pointcloud/scenes",
+        training_sectors,
+        tuple(Set(f"Wachtberg, five classes, {one}", STREET, "label5", one) for one in POINT_READINGS),
+        preset="lidar",
+        scenes="street",
+    ),
+    "tabletop": Domain(
+        "pointcloud/fac",
+        "pointcloud/scenes",
+        training_scenes,
+        tuple(Set(f"mOSD, object or not, {one}", TABLETOP, "foreground", one) for one in POINT_READINGS),
+        preset="tabletop",
+        scenes="tabletop",
     ),
     "volumes": Domain(
         "medical3d/alice",

@@ -13,7 +13,8 @@ rows; of graphs all graphs in ten stratified folds. Nothing that is chosen sees 
   folds of the training part (whole scaffolds on one side for molecules, stratified for classes), then fitted once on
   all of it.
 
-Labels of voxels are judged by Dice, as the first lines of small_volumes.py and of small_decoded.py (a decoder) say.
+Labels of voxels are judged by Dice, as the first lines of small_volumes.py and of small_decoded.py (a decoder) say;
+labels of points by mIoU, as those of small_scenes.py say.
 
 The verdict is core's (`repcore.evaluation.comparison`): differences seed by seed, and a 95 % interval of their mean
 over test items drawn again with replacement, the same draws for all seeds; `above` only where all seeds agree and the
@@ -42,6 +43,7 @@ from typing import Any
 
 import numpy as np
 import small_decoded
+import small_scenes
 import small_volumes
 import torch
 from measuring import RESULTS
@@ -155,6 +157,10 @@ def one_cell(given: argparse.Namespace, domain: str, seed: int) -> dict[str, Any
     if DOMAINS[domain].decoded:
         cell["sets"] = small_decoded.judged(*decoded(given, model, domain, seed), raw_known, BASELINE)
         return cell
+    if DOMAINS[domain].scenes:
+        readings = {one.name: one.split for one in DOMAINS[domain].sets}
+        cell["sets"] = small_scenes.judged(scenes(given, model, domain, seed), readings, raw_known, BASELINE)
+        return cell
     if DOMAINS[domain].dense:
         cell["sets"] = small_volumes.judged(*volumes(given, model, domain, seed), raw_known, BASELINE)
         return cell
@@ -213,6 +219,12 @@ def decoded(
     first, *_ = sets = DOMAINS[domain].sets
     scans = small_decoded.Scans(model, given.data / first.path, first.label, seed, given.threads)
     return scans, {one.name: one.labelled for one in sets}
+
+
+def scenes(given: argparse.Namespace, model: Model, domain: str, seed: int) -> small_scenes.Labelled:
+    """Points of the scenes of a domain."""
+    known = DOMAINS[domain]
+    return small_scenes.labelled(model, given.data / known.sets[0].path, known.scenes, seed)
 
 
 def open_set(model: Model, path: Path, one: Set, domain: Domain) -> Open:
@@ -401,7 +413,9 @@ def read(one: dict[str, Any], fold: dict[str, Any]) -> Scores:
     scores = Scores({one["metric"]: fold["score"]})
     each = np.asarray(fold["each"], np.float64)
     scores.rows, scores.truth = np.asarray(fold["rows"]), np.asarray(fold["truth"])[:, None]
-    if one["metric"] in ("accuracy", "dice"):
+    if "counts" in fold:
+        scores.confusions = np.asarray(fold["counts"])
+    elif one["metric"] in ("accuracy", "dice"):
         scores.per_row = {one["metric"]: each}
     elif one["kind"] == "class":
         scores.predictions = np.stack([-each, each], 1)
@@ -434,6 +448,12 @@ def choose(given: argparse.Namespace) -> None:
     if DOMAINS[domain].decoded:
         for name, told in small_decoded.inner(*decoded(given, model, domain, CHOOSING_SEED)).items():
             print(json.dumps({"set": name, "metric": "dice", "minutes": minutes, **told}), flush=True)
+        return
+    if DOMAINS[domain].scenes:
+        points = scenes(given, model, domain, CHOOSING_SEED)
+        for one in DOMAINS[domain].sets:
+            told = small_scenes.inner(points, one.split, (TRAINED, TWIN, *([BASELINE] if given.baselines else [])))
+            print(json.dumps({"set": one.name, "metric": "miou", "minutes": minutes, **told}), flush=True)
         return
     if DOMAINS[domain].dense:
         scans, counts = volumes(given, model, domain, CHOOSING_SEED)

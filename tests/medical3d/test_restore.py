@@ -30,7 +30,7 @@ from repcore_medical3d.formats.volumes import Grid, Volume
 from repcore_medical3d.objectives.restore import PLACE, RESTORE, Restore, places
 from repcore_medical3d.preprocessors.volumes import VolumePreprocessor
 from repcore_medical3d.views.placed import PlacedCube
-from tests.medical3d.benchmark_parts import of_benchmarks
+from tests.benchmark_modules import of_benchmarks
 
 START = Progress(step=0, total_steps=1)
 EDGE = 16

@@ -1,4 +1,8 @@
-"""Runs of FAC: ``tiny`` for generated rooms on a CPU, ``lidar`` and ``tabletop`` for real scans on a CPU, ``paper``."""
+"""Runs of FAC: ``tiny`` for generated rooms on a CPU, ``lidar`` and ``tabletop`` for real scans on a CPU, ``paper``.
+
+``lidar`` and ``tabletop`` are what other recipes call ``small``. One preset cannot be both: voxels of 20 cm and of
+1 cm, and which axis points up, belong to the sensor and are not read off the points.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ def tiny() -> RunConfig:
 
 
 def lidar() -> RunConfig:
-    """Street scans of a rotating LiDAR at 20 cm; bring your own data.
+    """Street scans of a rotating LiDAR at 20 cm, small: minutes of one core; bring your own data.
 
     Size of the views and temperature were chosen by `benchmarks/scenes_learning.py --choose`.
     """
@@ -46,7 +50,7 @@ def lidar() -> RunConfig:
 
 
 def tabletop() -> RunConfig:
-    """Views of a depth camera on objects and tables, y down, at 1 cm; bring your own data."""
+    """Views of a depth camera on tables, y down, at 1 cm, small: a minute of one core; bring your own data."""
     scene = SceneConfig(
         voxel_size_m=0.01, up="-y", sensor_at_origin=True, height_scale_m=0.3, background_extent_above=0.12
     )

@@ -151,7 +151,7 @@ VIEWS: tuple[ViewsSpec, ...] = (
 RECIPES: tuple[RecipeSpec, ...] = (
     RecipeSpec(
         name="fac",
-        summary="Foreground-aware contrast of scenes",
+        summary="Foreground-aware contrast of scenes; its small presets are lidar and tabletop",
         presets={name: f"{PACKAGE}.recipes.fac:{name}" for name in ("tiny", "lidar", "tabletop", "paper")},
         default="tiny",
         paper=PAPER,
