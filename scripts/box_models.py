@@ -20,6 +20,8 @@ never copied. A model that is there already is replaced once the new one is whol
     [[selformer-tiny.judged]]   # labelled data for its figures, none of it seen in training
     data, label, split = "...", "...", "random"
     level, joined = "voxel", ["place"]   # for labels of elements; raw features beside the encoder's
+    task, settings = "medical3d/segmentation", {"trainer.steps" = 300}   # in place of probes: a task that is trained on
+    labels, how = 10, "..."      # so many labelled rows, over the model and over random weights; how, in words
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ import repcore
 from repcore.checkpoints.saving import store_halved
 from repcore.embedding.model import Model
 from repcore.errors import RepcoreError
+from repcore.evaluation.comparison import mean_and_deviation
 from repcore.evaluation.protocol import ProbeTable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,6 +72,10 @@ class Judged:
     level: str | None = None
     joined: tuple[str, ...] = ()
     read: Mapping[str, Any] = field(default_factory=dict)
+    task: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    labels: int | None = None
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,12 +232,38 @@ def default_data(model: Model) -> str:
 
 def judged_figures(model: Model, judged: Judged, data: Path) -> dict[str, str]:
     """``{"bbbp p_np, scaffold split, AUROC up": "trained 0.87 +- 0.01; random twin 0.83 +- 0.02; ecfp4 0.86"}``."""
+    name = Path(judged.data).name.partition(".")[0]
+    if judged.task:
+        return {f"{name}: {key}": text for key, text in tuned_figures(model, judged, data).items()}
     tables = repcore.probe(
         model, place_of(judged.data, data), label=judged.label, split=judged.split, protocols=judged.protocols,
         seeds=PROBE_SEEDS, read=dict(judged.read) or None, level=judged.level, joined=judged.joined,
     )  # fmt: skip
-    name = Path(judged.data).name.partition(".")[0]
     return {f"{name}: {key}": text for table in tables for key, text in _lines_of(table)}
+
+
+def tuned_figures(model: Model, judged: Judged, data: Path) -> dict[str, str]:
+    """The same of a task that is trained on labels: each metric over the model and over random weights."""
+    with tempfile.TemporaryDirectory() as out:
+        run = repcore.finetune(
+            model, place_of(judged.data, data), label=judged.label, split=judged.split, task=judged.task,
+            labels=judged.labels, seeds=PROBE_SEEDS, read=dict(judged.read) or None, out=out, report=False,
+            progress=True, **judged.settings,
+        )  # fmt: skip
+        parts = json.loads((run.folder / "finetune.json").read_text(encoding="utf-8"))["parts"]
+    cells: dict[str, list[str]] = {}
+    for start, shown in (("model", "trained"), ("random", "random-init")):
+        scores = [one["test"] for one in parts if one["start"] == start]
+        for metric in scores[0]:
+            mean, deviation = mean_and_deviation([one[metric] for one in scores])
+            cells.setdefault(metric, []).append(f"{shown} {mean:.3f} +- {deviation:.3f}")
+    counted = f", {judged.labels} labelled rows" if judged.labels else ""
+    found = {
+        f"{judged.label}, {judged.split} split{counted}, {judged.how}, {metric}": "; ".join(texts)
+        for metric, texts in cells.items()
+    }
+    primary = next(iter(found))
+    return {**found, primary: f"{found[primary]}; trained is {run.verdict}"}
 
 
 def _lines_of(table: ProbeTable) -> list[tuple[str, str]]:
@@ -253,6 +286,9 @@ def card_of(
 ) -> dict[str, Any]:
     """Facts of the card; none of them names the machine."""
     own = {key: model.folder.card[key] for key in KEPT if model.folder.card.get(key) not in (None, "")}
+    paper = repcore_registry().recipe(f"{domain}/{wanted.recipe}").spec.paper  # the run's own card names its encoder's
+    if paper:
+        own["paper"] = paper
     return {
         **own,
         "installed_as": f"{domain}/{wanted.name}",

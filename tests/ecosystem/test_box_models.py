@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,26 @@ def test_a_finished_run_is_taken_where_another_script_trains(toys: None, tmp_pat
         box_models.make("pairs", dataclasses.replace(wanted, seed=4), tmp_path, tmp_path / "out", run)
     folder = box_models.make("pairs", wanted, tmp_path, tmp_path / "out", run)
     assert json.loads((folder / "config.json").read_text())["card"]["minutes"] == 7.5
+
+
+def test_figures_of_a_task_that_is_trained(toys: None, tmp_path: Path) -> None:
+    settings = {"trainer.steps": 3, "finetune.frozen_epochs": 100}
+    judged = Judged(
+        data="pairs/blobs", label="kind", task="classification", labels=30, settings=settings, how="frozen, 3 steps"
+    )
+    model = repcore.train("pairs/set-net", preset="tiny", out=tmp_path, report=False, **{"trainer.steps": 2}).model
+    figures = box_models.judged_figures(model, judged, tmp_path)
+    assert all(one.startswith("blobs: kind, random split, 30 labelled rows, frozen, 3 steps, ") for one in figures)
+    first = next(iter(figures.values()))
+    assert re.search(r"^trained \S+ \+- \S+; random-init \S+ \+- \S+; trained is .*random", first)
+
+
+def test_notices_name_every_model() -> None:
+    page = (ROOT / "THIRD_PARTY_NOTICES.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| (\S+/\S+) \|", page, re.MULTILINE))
+    for path in TABLES:
+        for one in box_models.read_tables(path):
+            assert f"{path.parent.parent.name}/{one.name}" in named
 
 
 def test_what_is_too_large_is_not_written(toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
