@@ -53,6 +53,19 @@ def test_gradients_of_any_order_equal_those_of_the_layer(
 
 
 @needs_onednn
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_part_of_a_wider_weight_is_left_to_torch(dense: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(products, "ONEDNN_LINEAR", lambda *given: calls.append(given) or ONEDNN_LINEAR(*given))
+    wide, values = torch.randn(6, 8), torch.randn(3, 5)
+    for part in (wide[:, :5], wide[:5, :4].t()):
+        weight, asked = part.contiguous() if dense else part, values[:, : part.shape[1]]
+        with torch.no_grad():
+            torch.testing.assert_close(product(asked, weight), asked @ weight.t())
+    assert len(calls) == (2 if dense else 0)
+
+
+@needs_onednn
 def test_small_products_that_learn_and_other_numbers_are_ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "ONEDNN_LINEAR", pytest.fail)
     layer, values = nn.Linear(6, 5), torch.randn(3, 6)

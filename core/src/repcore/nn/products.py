@@ -25,11 +25,11 @@ def product(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
 
     Args:
         values: (..., K).
-        weight: (N, K), of any strides.
+        weight: (N, K), or the transpose of such.
         bias: (N,) or None.
     """
     given = (values, weight) if bias is None else (values, weight, bias)
-    if not is_plain(*given):
+    if not is_plain(values, weight, bias):
         return F.linear(values, weight, bias)
     if torch.is_grad_enabled() and any(one.requires_grad for one in given):
         if values.numel() * len(weight) < LEAST_WORK:
@@ -55,11 +55,18 @@ def bare_product(
     return found
 
 
-def is_plain(*given: Tensor) -> bool:
-    """Whether oneDNN may multiply these: float32 on a CPU, outside of compiled graphs and mixed precision."""
+def is_plain(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+    """Whether oneDNN may multiply these: float32 on a CPU, outside of compiled graphs and mixed precision.
+
+    A weight whose rows or columns are not side by side in memory (a part of a wider one) is left to torch: oneDNN has
+    no fast form for it and takes a thousand times as long.
+    """
     if ONEDNN_LINEAR is None or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
-    return all(one.device.type == "cpu" and one.dtype == torch.float32 for one in given)
+    given = (values, weight) if bias is None else (values, weight, bias)
+    if not all(one.device.type == "cpu" and one.dtype == torch.float32 for one in given):
+        return False
+    return weight.is_contiguous() or weight.t().is_contiguous()
 
 
 class _Product(torch.autograd.Function):
