@@ -152,7 +152,8 @@ def test_a_file_is_called_as_its_address_or_where_that_leads(server: Server, add
     assert len(open_data(default(), server.base + address, domain="molecules")[1]) == 3
 
 
-@pytest.mark.parametrize(("place", "content"), [("/packed", CSV), ("", gzip.compress(CSV, mtime=0))])  # names of tests do not change
+# A name of a test must be the same in every process: no time of packing in it.
+@pytest.mark.parametrize(("place", "content"), [("/packed", CSV), ("", gzip.compress(CSV, mtime=0))])
 def test_a_packed_file_is_one_whoever_unpacks_it(server: Server, place: str, content: bytes) -> None:
     server.files[f"{place}/m.csv.gz"] = content
     for _ in range(2):
