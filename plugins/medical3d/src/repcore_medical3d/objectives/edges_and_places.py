@@ -72,21 +72,23 @@ class EdgesAndPlaces(nn.Module):
         self.head = nn.Conv2d(width, self.targets + (AXES if config.place_weight else 0), 1)
 
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
-        """``window`` (B V, C, S, S) with changed intensities, ``hidden`` bool (B V, 1, g, g), ``origin`` and ``extent``
-        (B V, 2) in shares of the image's edges."""
+        """``window`` (B V, C, S, S) with changed intensities, ``origin`` and ``extent`` (B V, 2) in shares of the image's
+        edges; where cells are hidden, ``hidden`` bool (B V, 1, g, g)."""
         del progress
         config, images = self.config, self.encoder.images(batch)
         edges = torch.tensor([float(one) for one in images.shape[2:]], device=images.device)
         boxes = self._boxes(len(images), edges, generator)
         cut = sample_views(images, boxes, [config.window_edge] * AXES).flatten(0, 1)
         change = Jitter(1.0, brightness=config.intensity, contrast=config.intensity, gamma=2 * config.intensity)
-        shape = (len(cut), 1, self.cells, self.cells)
-        return {
+        found = {
             "window": jittered(cut, change, generator),
-            "hidden": torch.rand(shape, generator=generator, device=images.device) < config.mask_ratio,
             "origin": (boxes.origin / edges).flatten(0, 1),
             "extent": (boxes.extent / edges).flatten(0, 1),
         }
+        if config.mask_ratio:
+            shape = (len(cut), 1, self.cells, self.cells)
+            found["hidden"] = torch.rand(shape, generator=generator, device=images.device) < config.mask_ratio
+        return found
 
     def _boxes(self, count: int, edges: Tensor, generator: torch.Generator) -> Boxes:
         """Squares of the image's own proportions at random places, (B, V, 2) in whole pixels."""
@@ -100,7 +102,7 @@ class EdgesAndPlaces(nn.Module):
         return Boxes(origin, extent)
 
     def forward(self, batch: Batch, draws: Draws) -> LossTerms:
-        config, window, hidden = self.config, draws["window"], draws["hidden"]
+        config, window, hidden = self.config, draws["window"], self._hidden(draws)
         said = self.said(window, hidden)
         terms: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
@@ -121,13 +123,26 @@ class EdgesAndPlaces(nn.Module):
             metrics["place_error"] = ((guess.detach() - wanted) / 2).norm(dim=1).mean()
             metrics["middle_error"] = (wanted / 2).norm(dim=1).mean()
         weights = {SEEN: config.gradient_weight, HIDDEN: config.gradient_weight, PLACE: config.place_weight}
-        known = self.counts(batch, draws)
-        return LossTerms.of(terms, weights, counts={name: known[name] for name in terms}, metrics=metrics)
+        return LossTerms.of(terms, weights, counts=self.counts(batch, draws), metrics=metrics)
 
     def counts(self, batch: Batch, draws: Draws) -> Mapping[str, Tensor | int]:
-        """Cells that are seen, that are hidden, and all."""
-        hidden = draws["hidden"]
-        return {SEEN: (~hidden).sum(), HIDDEN: hidden.sum(), PLACE: hidden.numel()}
+        """Cells that are seen, that are hidden, and all, for the terms that there are."""
+        hidden = self._hidden(draws)
+        found: dict[str, Tensor | int] = {}
+        if self.targets:
+            found[SEEN] = (~hidden).sum()
+            if self.config.mask_ratio:
+                found[HIDDEN] = hidden.sum()
+        if self.config.place_weight:
+            found[PLACE] = hidden.numel()
+        return found
+
+    def _hidden(self, draws: Draws) -> Tensor:
+        """Hidden cells, bool (B V, 1, g, g)."""
+        window = draws["window"]
+        nothing = torch.zeros(len(window), 1, self.cells, self.cells, dtype=torch.bool, device=window.device)
+        found: Tensor = draws.get("hidden", nothing)
+        return found
 
     def said(self, window: Tensor, hidden: Tensor) -> Tensor:
         """Predictions (N, K + 2, g, g) for windows (N, C, S, S) whose hidden cells have the mean of what is seen."""
