@@ -72,8 +72,8 @@ class EdgesAndPlaces(nn.Module):
         self.head = nn.Conv2d(width, self.targets + (AXES if config.place_weight else 0), 1)
 
     def draw(self, batch: Batch, generator: torch.Generator, progress: Progress) -> Draws:
-        """``window`` (B V, C, S, S) with changed intensities, ``origin`` and ``extent`` (B V, 2) in shares of the image's
-        edges; where cells are hidden, ``hidden`` bool (B V, 1, g, g)."""
+        """``window`` (B V, C, S, S) with changed intensities, ``origin`` and ``extent`` (B V, 2) in shares of the
+        image's edges; where cells are hidden, ``hidden`` bool (B V, 1, g, g)."""
         del progress
         config, images = self.config, self.encoder.images(batch)
         edges = torch.tensor([float(one) for one in images.shape[2:]], device=images.device)

@@ -59,14 +59,10 @@ def localizability(encoder: AnatomyEncoder, images: Tensor, config: PropertiesCo
     vectors = embed_patches(encoder, images, grid_boxes(images, config.exponent, config.grid))
     people, places = vectors.shape[:2]
     flat = F.normalize(vectors.flatten(0, 1).double(), dim=-1)
-    person = torch.arange(people).repeat_interleave(places)
     place = torch.arange(places).repeat(people)
-    similarity = flat @ flat.T
-    similarity[person[:, None] == person] = -torch.inf
-    accuracy = (place[similarity.argmax(1)] == place).double().mean()
     found = KMeans(places, n_init=4, random_state=seed).fit_predict(flat.numpy())
     return {
-        "nearest-place accuracy": float(accuracy),
+        "nearest-place accuracy": float(nearest_is_same_place(vectors).double().mean()),
         "chance": 1 / places,
         "silhouette": float(
             silhouette_score(
@@ -75,6 +71,21 @@ def localizability(encoder: AnatomyEncoder, images: Tensor, config: PropertiesCo
         ),
         "nmi": float(normalized_mutual_info_score(place.numpy(), found)),
     }
+
+
+def nearest_is_same_place(vectors: Tensor) -> Tensor:
+    """Whether the vector of another person that is nearest by cosine is of the same place, bool (P, V).
+
+    Args:
+        vectors: float (P, V, D), of V places of P people.
+    """
+    people, places = vectors.shape[:2]
+    flat = F.normalize(vectors.flatten(0, 1).double(), dim=-1)
+    person = torch.arange(people).repeat_interleave(places)
+    place = torch.arange(places).repeat(people)
+    similarity = flat @ flat.T
+    similarity[person[:, None] == person] = -torch.inf
+    return (place[similarity.argmax(1)] == place).view(people, places)
 
 
 def part_whole(encoder: AnatomyEncoder, images: Tensor, config: PropertiesConfig, seed: int) -> Figures:
