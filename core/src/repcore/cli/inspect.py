@@ -118,9 +118,10 @@ def _consumer(given: Mapping[str, Any]) -> tuple[str, str, Preprocessor | None]:
 
 
 def _recipes_for(entry: Any) -> list[str]:  # entry of a data set
-    """Recipes of the reader's domain whose preprocessor takes its samples."""
+    """Recipes of the reader's domain whose preprocessor takes its samples; those with an objective of the domain first,
+    since one of every domain (statistics that are predicted) may need its plugin, and rows that differ by more."""
     from repcore.config.matching import reads_for
-    from repcore.config.resolve import recipe_preprocessor
+    from repcore.config.resolve import learns_by_own_objective, recipe_preprocessor
 
     known = registry.default()
     fitting = []
@@ -128,7 +129,7 @@ def _recipes_for(entry: Any) -> list[str]:  # entry of a data set
         name = recipe_preprocessor(known, recipe.full_name, None)
         if name and reads_for(entry, known.preprocessor(name)):
             fitting.append(recipe.full_name)
-    return fitting
+    return sorted(fitting, key=lambda name: not learns_by_own_objective(known, name))
 
 
 def _first_that_prepares(

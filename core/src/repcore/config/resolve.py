@@ -224,6 +224,13 @@ def recipe_preprocessor(
     return registry.preprocessor(name, entry.domain).full_name if name else ""
 
 
+def learns_by_own_objective(registry: Registry, recipe: str) -> bool:
+    """Whether a recipe's objective, as its default preset has it, is of the recipe's own domain."""
+    entry = registry.recipe(recipe)
+    name: str = entry.load("presets", _preset(entry, None))().objective.name
+    return registry.objective(name, entry.domain).domain == entry.domain
+
+
 def _names_views(layer: Mapping[str, Any]) -> bool:
     """Whether a layer chooses the views, or none; settings of whatever views there are do not."""
     return "views" in layer and (not isinstance(layer["views"], Mapping) or "name" in layer["views"])
