@@ -81,7 +81,8 @@ def test_bad_rows_are_reported_rows(tiny_run: Path, tmp_path: Path) -> None:
                            "malformed_row", "selfies_failed", "ok"]  # fmt: skip
     assert all(bool(reason) == (status != "ok") for status, reason in zip(rows.status, rows.reason, strict=True))
     assert np.isfinite(rows.vectors[[0, 5, 9]]).all()
-    assert np.array_equal(rows.vectors[0], rows.vectors[9])
+    # The same molecule twice; a product may round rows of a batch differently by where they stand in it.
+    np.testing.assert_allclose(rows.vectors[0], rows.vectors[9], rtol=0, atol=1e-6)
     assert run([*embed(tiny_run, path, tmp_path / "o2.npz", "--read", "column=smiles"), "--strict"]) == 1
 
 
