@@ -121,7 +121,7 @@ def main() -> None:
             if (domain, seed) not in done and time.monotonic() < end:
                 cell = one_cell(given, domain, seed)
                 with LOG.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(cell) + "\n")
+                    file.write(json.dumps(cell, separators=(",", ":")) + "\n")
                 print({key: value for key, value in cell.items() if key != "sets"}, flush=True)
                 write_table()
     write_table()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import networkx as nx
 
 import repcore
 from repcore import registry
+from repcore.config.recipes import learns_by_own_objective
 from repcore.config.resolve import resolve_run
 from repcore.embedding.model import Model
 from repcore.errors import ConfigError, ItemError, ShapeError
@@ -311,3 +313,10 @@ def test_views_of_another_preprocessor_are_refused() -> None:
     pytest.importorskip("repcore_generic")
     with pytest.raises(ConfigError, match="preprocessor graphs/signals takes graph"):
         resolve_run(registry.default(), "graphs/gin", overrides=settings)
+
+
+def test_a_recipe_is_judged_by_the_name_of_its_objective() -> None:
+    """The plugin of that objective need not be there: nothing is asked for it."""
+    only_recipes = SimpleNamespace(recipe=registry.default().recipe)
+    assert not learns_by_own_objective(only_recipes, "graphs/gin")  # type: ignore[arg-type]
+    assert learns_by_own_objective(only_recipes, "graphs/graph-contrast")  # type: ignore[arg-type]

@@ -15,7 +15,8 @@ from torch import nn
 from repcore import registry as registries
 from repcore.api.given_data import as_overrides, given_data, reporter_for
 from repcore.arguments import checked
-from repcore.config.resolve import ResolvedRun, recipe_preprocessor, resolve_plain, resolve_run
+from repcore.config.recipes import recipe_preprocessor
+from repcore.config.resolve import ResolvedRun, resolve_plain, resolve_run
 from repcore.config.schema import DataConfig
 from repcore.data.given_tables import is_table
 from repcore.data.memory import MEMORY

@@ -111,7 +111,7 @@ def _consumer(given: Mapping[str, Any]) -> tuple[str, str, Preprocessor | None]:
         return str(given["model"]), model.folder.preprocessor_name, model.preprocessor
     if given["recipe"] is None:
         return "", "", None
-    from repcore.config.resolve import recipe_preprocessor
+    from repcore.config.recipes import recipe_preprocessor
 
     recipe = registry.default().recipe(given["recipe"], given["domain"]).full_name
     return recipe, recipe_preprocessor(registry.default(), recipe, None), None
@@ -121,7 +121,7 @@ def _recipes_for(entry: Any) -> list[str]:  # entry of a data set
     """Recipes of the reader's domain whose preprocessor takes its samples; those with an objective of the domain first,
     since one of every domain (statistics that are predicted) may need its plugin, and rows that differ by more."""
     from repcore.config.matching import reads_for
-    from repcore.config.resolve import learns_by_own_objective, recipe_preprocessor
+    from repcore.config.recipes import learns_by_own_objective, recipe_preprocessor
 
     known = registry.default()
     fitting = []
@@ -161,7 +161,7 @@ def _first_that_prepares(
 
 def _may_learn(recipe: str, prepared: str, fitted: Preprocessor) -> bool:
     """Whether another recipe can be proposed: one of the same preprocessor only where it can be built, too."""
-    from repcore.config.resolve import recipe_preprocessor
+    from repcore.config.recipes import recipe_preprocessor
 
     known = registry.default()
     own, other = (recipe_preprocessor(known, one, None) for one in (recipe, prepared))

@@ -159,7 +159,8 @@ def resolve_command_line(
     selected_rows: str | None = None,
 ) -> ResolvedRun:
     """Settings of a new run from what the user typed."""
-    from repcore.config.resolve import recipe_preprocessor, resolve_run
+    from repcore.config.recipes import recipe_preprocessor
+    from repcore.config.resolve import resolve_run
 
     preprocessor = recipe_preprocessor(registry.default(), recipe, domain, preset, file, overrides)
     settings = _settings(domain, data, reader, workers, preprocessor)

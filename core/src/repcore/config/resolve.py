@@ -14,6 +14,7 @@ from typing import Any
 
 from repcore.config.matching import check_parts, views_for
 from repcore.config.plain import default_of, field_types, to_plain
+from repcore.config.recipes import preset_of
 from repcore.config.schema import (
     PART_KINDS,
     SECTIONS,
@@ -26,7 +27,7 @@ from repcore.config.schema import (
 )
 from repcore.config.validate import Problem, check, problems_error
 from repcore.config.yaml import NULL, Unquoted, coerce, load_file, parse_override
-from repcore.errors import ConfigError, RegistryError, closest
+from repcore.errors import ConfigError, closest
 from repcore.registry import Entry, Registry
 
 
@@ -123,7 +124,7 @@ def resolve_run(
         ConfigError: all problems at once. RegistryError: an unknown recipe, preset or part.
     """
     entry = registry.recipe(recipe, domain)
-    chosen = _preset(entry, preset)
+    chosen = preset_of(entry, preset)
     config = entry.load("presets", chosen)()
     if not isinstance(config, RunConfig):
         raise ConfigError(
@@ -162,22 +163,6 @@ def _without_contradiction(typed: Mapping[str, Any], flags: Mapping[str, Any]) -
     return {**typed, **flags}
 
 
-def _preset(entry: Entry[Any], preset: str | None) -> str:
-    """Name of a recipe's preset, its default if None.
-
-    Raises:
-        RegistryError: it has no such preset; names the nearest one.
-    """
-    chosen = preset or str(entry.spec.default)
-    if chosen not in entry.spec.presets:
-        raise RegistryError(
-            f"recipe {entry.full_name} has no preset {chosen!r}",
-            did_you_mean=closest(chosen, entry.spec.presets),
-            presets=f"{', '.join(entry.spec.presets)} (what each is for: repcore show {entry.full_name})",
-        )
-    return chosen
-
-
 def _choose_length(values: dict[str, Any], origin: dict[str, str], layers: Iterable[tuple[str, Any]]) -> None:
     """Epochs that a user gives win over the steps of a preset; steps always win over its epochs.
 
@@ -203,32 +188,6 @@ def _choose_length(values: dict[str, Any], origin: dict[str, str], layers: Itera
     if isinstance(trainer, dict):
         trainer["steps"] = None
         origin["trainer.steps"] = f"trainer.epochs of {given['epochs']}"
-
-
-def recipe_preprocessor(
-    registry: Registry,
-    recipe: str,
-    domain: str | None,
-    preset: str | None = None,
-    file: Path | None = None,
-    overrides: Iterable[str] = (),
-) -> str:
-    """Full name of the preprocessor that a run would have, before its data set is chosen (which depends on it)."""
-    entry = registry.recipe(recipe, domain)
-    name = entry.load("presets", _preset(entry, preset))().preprocessor.name
-    section = load_file(file).get("preprocessor") if file is not None else None
-    name = section.get("name", name) if isinstance(section, Mapping) else section or name
-    for key, value in map(parse_override, overrides):
-        if key in ("preprocessor", "preprocessor.name") and isinstance(value, str):
-            name = value
-    return registry.preprocessor(name, entry.domain).full_name if name else ""
-
-
-def learns_by_own_objective(registry: Registry, recipe: str) -> bool:
-    """Whether a recipe's objective, as its default preset has it, is of the recipe's own domain."""
-    entry = registry.recipe(recipe)
-    name: str = entry.load("presets", _preset(entry, None))().objective.name
-    return registry.objective(name, entry.domain).domain == entry.domain
 
 
 def _names_views(layer: Mapping[str, Any]) -> bool:
